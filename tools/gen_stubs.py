@@ -28,10 +28,22 @@ def generate(into: Path) -> None:
     )
     if status != 0:
         sys.exit(status)
+    _make_import_relative(into / "mq_pb2_grpc.py")
+
+
+def _make_import_relative(grpc_stub: Path) -> None:
     # protoc writes a top-level import; the stubs live in a package.
-    grpc_stub = into / "mq_pb2_grpc.py"
     text = grpc_stub.read_text()
-    grpc_stub.write_text(text.replace("import mq_pb2 as mq__pb2", "from . import mq_pb2 as mq__pb2"))
+    head, found, tail = text.partition("\nimport mq_pb2 as mq__pb2\n")
+    if not found:
+        sys.exit(
+            f"{grpc_stub.name}: protoc no longer imports mq_pb2 as expected; adapt this script"
+        )
+    grpc_stub.write_text(f"{head}\nfrom . import mq_pb2 as mq__pb2\n{tail}")
+
+
+def _differs(present: Path, fresh: Path) -> bool:
+    return not present.exists() or present.read_bytes() != fresh.read_bytes()
 
 
 def main() -> None:
@@ -44,7 +56,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
-        stale = [n for n in NAMES if (TARGET / n).read_text() != (Path(scratch) / n).read_text()]
+        stale = [name for name in NAMES if _differs(TARGET / name, Path(scratch) / name)]
     if stale:
         print(f"out of date: {', '.join(stale)}; run `make stubs`", file=sys.stderr)
         sys.exit(1)
