@@ -56,6 +56,16 @@ types: $(DEV_READY) ## Check types.
 stubs: $(DEV_READY) ## Generate mq/pb from proto/mq.proto.
 	$(BIN)/python tools/gen_stubs.py
 
+.PHONY: stubs-go
+stubs-go: $(DEV_READY) ## Generate the stubs of examples/go (needs Go).
+	cd examples/go && go build -o .bin/ google.golang.org/protobuf/cmd/protoc-gen-go \
+		google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	$(BIN)/python -m grpc_tools.protoc -I proto \
+		--plugin=examples/go/.bin/protoc-gen-go \
+		--go_out=examples/go --go_opt=module=mq.example \
+		--plugin=examples/go/.bin/protoc-gen-go-grpc \
+		--go-grpc_out=examples/go --go-grpc_opt=module=mq.example mq.proto
+
 .PHONY: stubs-check
 stubs-check: $(DEV_READY) ## Check that mq/pb is what proto/mq.proto generates.
 	$(BIN)/python tools/gen_stubs.py --check
