@@ -28,7 +28,7 @@ STOP_LIMIT_S = 20.0
 LOG_TAIL_LINES = 30
 
 # Settings of the machine the tests run on must not reach the server.
-SETTING_PREFIXES = ("MQ_", "SERVER_", "BROKER_", "STORAGE_", "WAL_")
+SETTING_PREFIXES = ("MQ_", "SERVER_", "BROKER_", "GRPC_SERVER_", "STORAGE_", "WAL_")
 SETTING_NAMES = ("ENV", "ENVIRONMENT")
 
 LogEntry = dict[str, Any]
