@@ -12,7 +12,7 @@ import os
 import sys
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 TIMEOUT_S = 3.0
 
@@ -23,9 +23,12 @@ def main() -> None:
     address = sys.argv[1] if len(sys.argv) > 1 else local
     try:
         with grpc.insecure_channel(address) as connection:
-            answer = health_pb2_grpc.HealthStub(connection).Check(
-                health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S
+            check = connection.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
             )
+            answer = check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
     except grpc.RpcError as error:
         sys.exit(f"{address}: {error.code().name}: {error.details()}")
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
