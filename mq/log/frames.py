@@ -1,0 +1,236 @@
+"""Making, checking and walking frames. Pure: buffers in, values out.
+
+A *frame* is a ``RecordBatch`` as it lies in a segment: its prefix (tag and
+length), its fixed-size header, and the records. Positions are byte positions
+within ``buffer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from crc32c import crc32c
+
+from mq.log.format import (
+    FRAME_BASE_OFFSET_AT,
+    FRAME_CRC_END,
+    FRAME_HEADER_BYTES,
+    FRAME_LAST_DELTA_AT,
+    FRAME_LENGTH_AT,
+    FRAME_PATTERN,
+    FRAME_PREFIX_BYTES,
+    FRAME_STRUCT,
+    FRAME_TIME_AT,
+    TAG_APPEND_TIME,
+    TAG_ATTRIBUTES,
+    TAG_BASE_OFFSET,
+    TAG_DURABLE_THROUGH,
+    TAG_FRAME,
+    TAG_HEADER_CRC,
+    TAG_LAST_OFFSET_DELTA,
+    TAG_PRODUCER_ID,
+    TAG_RECORD_COUNT,
+    TAG_RECORDS,
+    TAG_RECORDS_CRC,
+    TAG_SEQUENCE,
+    pad_varint,
+    read_varint,
+)
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Frame(NamedTuple):
+    """A frame whose header has been checked."""
+
+    position: int
+    size: int
+    base_offset: int
+    last_offset_delta: int
+    record_count: int
+    append_time_ns: int
+    attributes: int
+    producer_id: int
+    sequence: int
+    durable_through: int
+    records_crc: int
+
+    @property
+    def end(self) -> int:
+        """The position just after the frame."""
+        return self.position + self.size
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the frame's last record."""
+        return self.base_offset + self.last_offset_delta + 1
+
+
+def segment_seed(segment_id: bytes) -> int:
+    """The value that seeds the header CRCs of a segment's frames."""
+    return crc32c(segment_id)
+
+
+def encode_header(
+    seed: int,
+    records_size: int,
+    base_offset: int,
+    record_count: int,
+    append_time_ns: int,
+    records_crc: int,
+    *,
+    attributes: int = 0,
+    producer_id: int = 0,
+    sequence: int = 0,
+    durable_through: int = 0,
+    last_offset_delta: int | None = None,
+) -> bytes:
+    """The ``FRAME_HEADER_BYTES`` bytes that stand before ``records_size`` bytes of records."""
+    delta = record_count - 1 if last_offset_delta is None else last_offset_delta
+    header = bytearray(
+        FRAME_STRUCT.pack(
+            TAG_FRAME,
+            pad_varint(FRAME_HEADER_BYTES - FRAME_PREFIX_BYTES + records_size),
+            TAG_BASE_OFFSET,
+            base_offset,
+            TAG_LAST_OFFSET_DELTA,
+            delta,
+            TAG_RECORD_COUNT,
+            record_count,
+            TAG_APPEND_TIME,
+            append_time_ns,
+            TAG_ATTRIBUTES,
+            attributes,
+            TAG_PRODUCER_ID,
+            producer_id,
+            TAG_SEQUENCE,
+            sequence,
+            TAG_DURABLE_THROUGH,
+            durable_through,
+            TAG_RECORDS_CRC,
+            records_crc,
+            TAG_HEADER_CRC,
+            0,
+            TAG_RECORDS,
+            pad_varint(records_size),
+        )
+    )
+    crc = crc32c(memoryview(header)[:FRAME_CRC_END], seed)
+    header[FRAME_CRC_END + 1 : FRAME_CRC_END + 5] = crc.to_bytes(4, "little")
+    return bytes(header)
+
+
+_TAGS = (
+    TAG_FRAME,
+    TAG_BASE_OFFSET,
+    TAG_LAST_OFFSET_DELTA,
+    TAG_RECORD_COUNT,
+    TAG_APPEND_TIME,
+    TAG_ATTRIBUTES,
+    TAG_PRODUCER_ID,
+    TAG_SEQUENCE,
+    TAG_DURABLE_THROUGH,
+    TAG_RECORDS_CRC,
+    TAG_HEADER_CRC,
+    TAG_RECORDS,
+)
+
+
+def parse_header(buffer: Buffer, position: int, limit: int, seed: int) -> Frame | None:
+    """The frame at ``position`` if its header is sound and it ends by ``limit``.
+
+    Nothing in the header is believed before its CRC matches; the records are
+    not looked at.
+    """
+    if limit - position < FRAME_HEADER_BYTES:
+        return None
+    fields = FRAME_STRUCT.unpack_from(buffer, position)
+    if fields[0] != TAG_FRAME:
+        return None
+    view = memoryview(buffer)[position : position + FRAME_CRC_END]
+    if crc32c(view, seed) != fields[21]:
+        return None
+    (t0, length, t1, base, t2, delta, t3, count, t4, time_ns, t5, attributes) = fields[:12]
+    (t6, producer, t7, sequence, t8, durable, t9, crc, t10, _, t11, records_length) = fields[12:]
+    if (t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11) != _TAGS:
+        return None
+    size = read_varint(length) + FRAME_PREFIX_BYTES
+    if read_varint(records_length) != size - FRAME_HEADER_BYTES:
+        return None
+    if not FRAME_HEADER_BYTES <= size <= limit - position:
+        return None
+    return Frame(
+        position, size, base, delta, count, time_ns, attributes, producer, sequence, durable, crc
+    )
+
+
+def records_sound(buffer: Buffer, frame: Frame) -> bool:
+    """Whether the frame's records have the CRC that its header gives."""
+    records = memoryview(buffer)[frame.position + FRAME_HEADER_BYTES : frame.end]
+    return crc32c(records) == frame.records_crc
+
+
+def parse_frame(buffer: Buffer, position: int, limit: int, seed: int) -> Frame | None:
+    """Like ``parse_header``, and the records are sound too."""
+    frame = parse_header(buffer, position, limit, seed)
+    if frame is None or not records_sound(buffer, frame):
+        return None
+    return frame
+
+
+def frame_size(buffer: Buffer, position: int) -> int:
+    """The size of a frame already known to be sound: its prefix is believed."""
+    at = position + FRAME_LENGTH_AT
+    return FRAME_PREFIX_BYTES + read_varint(memoryview(buffer)[at : at + 5])
+
+
+def frame_base_offset(buffer: Buffer, position: int) -> int:
+    """The base offset of a frame already known to be sound."""
+    at = position + FRAME_BASE_OFFSET_AT
+    return int.from_bytes(memoryview(buffer)[at : at + 8], "little")
+
+
+def frame_next_offset(buffer: Buffer, position: int) -> int:
+    """The offset after the last record of a frame already known to be sound."""
+    at = position + FRAME_LAST_DELTA_AT
+    delta = int.from_bytes(memoryview(buffer)[at : at + 4], "little")
+    return frame_base_offset(buffer, position) + delta + 1
+
+
+def frame_time(buffer: Buffer, position: int) -> int:
+    """The append time of a frame already known to be sound."""
+    at = position + FRAME_TIME_AT
+    return int.from_bytes(memoryview(buffer)[at : at + 8], "little")
+
+
+def resync(buffer: Buffer, position: int, limit: int, seed: int, offset_min: int) -> Frame | None:
+    """The first sound header at or after ``position``: where reading can go on.
+
+    A frame of another segment has another seed and does not pass. A copy of an
+    earlier frame of this segment, inside a message that someone published, has
+    a base offset below ``offset_min`` and does not pass either.
+    """
+    view = memoryview(buffer)[:limit]
+    for match in FRAME_PATTERN.finditer(view, position):
+        frame = parse_header(buffer, match.start(), limit, seed)
+        if frame is not None and frame.base_offset >= offset_min:
+            return frame
+    return None
+
+
+def walk_headers(
+    buffer: Buffer, position: int, limit: int, seed: int, expected_offset: int
+) -> Iterator[Frame]:
+    """Every frame with a sound header from ``position``, in order, past any damage.
+
+    A gap shows in the next frame's position and base offset.
+    """
+    while position < limit:
+        frame = parse_header(buffer, position, limit, seed)
+        if frame is None:
+            frame = resync(buffer, position + 1, limit, seed, expected_offset)
+            if frame is None:
+                return
+        yield frame
+        position, expected_offset = frame.end, frame.next_offset
