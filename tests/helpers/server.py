@@ -165,8 +165,8 @@ class ServerProcess:
         """Wait for a log line with this ``event`` and return it."""
         found = self._log.wait_until(lambda entry: entry.get("event") == event, limit_s)
         if found is None:
-            state = "running" if self.running else "ended"
-            raise ServerError(f"no {event!r} in the log; the server is {state}{self._log.tail()}")
+            state = "has ended" if self._log.ended else "is running"
+            raise ServerError(f"no {event!r} in the log; the server {state}{self._log.tail()}")
         return found
 
     def resident_bytes(self) -> int:
@@ -193,7 +193,7 @@ class _Log:
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._entries: list[LogEntry] = []
         self._changed = threading.Condition()
-        self._ended = stream is None
+        self.ended = stream is None
         self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
         if stream is not None:
             self._thread.start()
@@ -217,7 +217,7 @@ class _Log:
                         return entry
                 seen = len(self._entries)
                 remaining = deadline - time.monotonic()
-                if self._ended or remaining <= 0:
+                if self.ended or remaining <= 0:
                     return None
                 self._changed.wait(remaining)
 
@@ -230,7 +230,7 @@ class _Log:
             for line in stream:
                 self._add(_parse(line.rstrip("\n")))
         with self._changed:
-            self._ended = True
+            self.ended = True
             self._changed.notify_all()
 
     def _add(self, entry: LogEntry) -> None:
