@@ -151,6 +151,7 @@ class Log:
         self._prepare_lock = threading.Lock()
         self._checkpoint_lock = threading.Lock()
         self._since_checkpoint_bytes = 0
+        self._checkpointed_offset = 0
         # Why the log takes no appends, or None.
         self.read_only_reason: str | None = None
         # What opening found out of the ordinary, for the caller to log.
@@ -407,8 +408,11 @@ class Log:
             last_append_time_ns=self._last_append_time_ns,
             segment_id=segment.segment_id,
         )
-        path = self.directory / index_name(segment.base_offset)
-        self._files.replace(path, index.encode(segment.segment_id))
+        with self._checkpoint_lock:
+            # A checkpoint planned earlier and written later must not shorten it again.
+            self._checkpointed_offset = end.offset
+            path = self.directory / index_name(segment.base_offset)
+            self._files.replace(path, index.encode(segment.segment_id))
         padding = encode_padding_prefix(end.position, segment.capacity_bytes)
         self._files.write(opened.handle, [padding], end.position)
         at = segment.capacity_bytes - FOOTER_BYTES
@@ -602,6 +606,9 @@ class Log:
 
     def _write_checkpoint(self, checkpoint: Checkpoint, index_content: bytes | None) -> None:
         with self._checkpoint_lock:
+            if checkpoint.durable_offset < self._checkpointed_offset:
+                return
+            self._checkpointed_offset = checkpoint.durable_offset
             if index_content is not None:
                 path = self.directory / index_name(checkpoint.segment_base)
                 self._files.replace(path, index_content)
