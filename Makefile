@@ -19,7 +19,8 @@ WORKERS ?= auto
 ARGS ?=
 
 # The first Python that is new enough and can make a virtual environment.
-FIND_PYTHON = for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+PYTHONS = python3 python3.14 python3.13 python3.12 python3.11 python
+FIND_PYTHON = for candidate in $(or $(PYTHON),$(PYTHONS)); do \
 	if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	2>/dev/null; then echo $$candidate; exit 0; fi; done; \
 	echo 'mq needs Python 3.11 or later with venv (on Debian: apt-get install python3-venv);' \
