@@ -28,12 +28,15 @@ class Kind:
     """Reads a value as it was written: in a variable, in TOML or in code.
 
     ``accepts`` says what can be written; ``parse`` raises ``ValueError`` for the
-    rest; ``show`` writes a value as a person would.
+    rest; ``show`` writes a value as a person would. ``metavar`` stands for a value
+    in help texts; ``words`` are all values there are, where they are few.
     """
 
     accepts: str
     parse: Callable[[object], object]
     show: Callable[[Any], str] = str
+    metavar: str = "TEXT"
+    words: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.parse)
@@ -46,7 +49,7 @@ def count(least: int, most: int) -> Kind:
         number = int(value) if isinstance(value, str) else _number(value, int)
         return int(_within(number, least, most))
 
-    return Kind(f"a whole number from {least} to {most}", parse)
+    return Kind(f"a whole number from {least} to {most}", parse, metavar="N")
 
 
 def size(least: int, most: int) -> Kind:
@@ -57,7 +60,8 @@ def size(least: int, most: int) -> Kind:
         return int(_within(number, least, most))
 
     limits = f"from {format_size(least)} to {format_size(most)}"
-    return Kind(f"a size {limits}, such as 64MiB, 1GB or plain bytes", parse, format_size)
+    accepts = f"a size {limits}, such as 64MiB, 1GB or plain bytes"
+    return Kind(accepts, parse, format_size, metavar="SIZE")
 
 
 def duration(most_s: float) -> Kind:
@@ -68,7 +72,8 @@ def duration(most_s: float) -> Kind:
         return float(_within(seconds, 0, most_s))
 
     limits = f"from 0s to {format_duration(most_s)}"
-    return Kind(f"a duration {limits}, such as 5s, 1m30s or 500ms", parse, format_duration)
+    accepts = f"a duration {limits}, such as 5s, 1m30s or 500ms"
+    return Kind(accepts, parse, format_duration, metavar="DURATION")
 
 
 def switch() -> Kind:
@@ -80,7 +85,12 @@ def switch() -> Kind:
             raise ValueError("neither true nor false")
         return word in _TRUE
 
-    return Kind("true or false", parse, lambda value: "true" if value else "false")
+    return Kind(
+        "true or false",
+        parse,
+        lambda value: "true" if value else "false",
+        words=("true", "false"),
+    )
 
 
 def choice(*words: str) -> Kind:
@@ -92,7 +102,7 @@ def choice(*words: str) -> Kind:
             raise ValueError("none of these")
         return word
 
-    return Kind("one of " + ", ".join(words), parse)
+    return Kind("one of " + ", ".join(words), parse, words=words)
 
 
 def word() -> Kind:
@@ -103,7 +113,7 @@ def word() -> Kind:
             raise ValueError("no text")
         return value.strip()
 
-    return Kind("any word, such as development or production", parse)
+    return Kind("any word, such as development or production", parse, metavar="WORD")
 
 
 def directory() -> Kind:
@@ -114,7 +124,7 @@ def directory() -> Kind:
             raise ValueError("no path")
         return Path(value).expanduser()
 
-    return Kind("the path of a directory", parse)
+    return Kind("the path of a directory", parse, metavar="DIR")
 
 
 def addresses() -> Kind:
@@ -127,7 +137,7 @@ def addresses() -> Kind:
         return tuple(_address(each) for each in listed)
 
     accepts = "HOST:PORT or unix:PATH, or several of them, separated by commas"
-    return Kind(accepts, parse, ", ".join)
+    return Kind(accepts, parse, ", ".join, metavar="HOST:PORT")
 
 
 def address_or_off() -> Kind:
@@ -140,7 +150,7 @@ def address_or_off() -> Kind:
         split_address(text)
         return text
 
-    return Kind("HOST:PORT, or off", parse)
+    return Kind("HOST:PORT, or off", parse, metavar="HOST:PORT|off")
 
 
 def split_address(address: str) -> tuple[str, int]:
