@@ -61,7 +61,7 @@ class ConfigError(MQError):
 
 
 class ChannelNotFound(MQError):
-    """No such channel. Publish and Subscribe answer FAILED_PRECONDITION instead."""
+    """No such channel. Publish and Subscribe tell it as `ChannelMissing`."""
 
     code = "NOT_FOUND"
     reason = "channel-not-found"
@@ -72,6 +72,12 @@ class FailedPrecondition(MQError):
 
     code = "FAILED_PRECONDITION"
     reason = "failed-precondition"
+
+
+class ChannelMissing(FailedPrecondition):
+    """No such channel, as Publish and Subscribe tell it."""
+
+    reason = "channel-missing"
 
 
 class ChannelReadOnly(FailedPrecondition):

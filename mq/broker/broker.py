@@ -1,0 +1,380 @@
+"""The broker: every channel by name, and the threads and limits they share."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from mq.broker.channel import Channel
+from mq.broker.commit import Committer
+from mq.broker.datadir import DataDir
+from mq.broker.model import BrokerConfig, ChannelConfig, ChannelMeta, Stats
+from mq.broker.names import check_channel_name
+from mq.errors import ChannelFailed, ChannelNotFound, DataDirError, DiskFull, MQError, Unavailable
+from mq.log.cache import SegmentCache
+from mq.log.files import OS_FILES, Files
+from mq.log.log import Log
+
+_DISK_CHECK_S = 0.5
+T = TypeVar("T")
+
+
+class Events(Protocol):
+    """Where the broker tells what happens; a structured logger's methods fit."""
+
+    def info(self, event: str, **fields: Any) -> object:
+        """Something normal."""
+
+    def warning(self, event: str, **fields: Any) -> object:
+        """Something an operator should look at."""
+
+    def error(self, event: str, **fields: Any) -> object:
+        """Something that stopped working."""
+
+
+class Broker:
+    """All channels of one data directory. To be used from one event loop.
+
+    Args:
+        config: Limits and defaults.
+        events: Told what happens.
+        observe_fsync: Called with the seconds that each sync took.
+        files: The operating system, or a test's stand-in.
+    """
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        events: Events,
+        *,
+        observe_fsync: Callable[[float], object] = lambda _: None,
+        files: Files = OS_FILES,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.config = config
+        self.stats = Stats()
+        self.stopping = False
+        self.observe_fsync = observe_fsync
+        self.clock_ns = clock_ns
+        self._events = events
+        self._files = files
+        self._channels: dict[str, Channel] = {}
+        self._creating: dict[str, asyncio.Future[Channel]] = {}
+        self._open: OrderedDict[Channel, None] = OrderedDict()
+        self._cache = SegmentCache(config.open_segments_max)
+        self._disk_checked_s = -_DISK_CHECK_S
+
+    # ---- Life -------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Lock the data directory and learn its channels.
+
+        Raises:
+            DataDirError: The directory can't be used; nothing was changed.
+        """
+        self.loop = asyncio.get_running_loop()
+        self._io = ThreadPoolExecutor(8, "mq-io")
+        self._readers = ThreadPoolExecutor(4, "mq-read")
+        self._data_dir = await self._in_io(lambda: DataDir(self.config.data_dir, self._files))
+        metas, notices = await self._in_io(self._data_dir.load)
+        for notice in notices:
+            self._events.error("channel_left_alone", reason=notice)
+        for meta in metas:
+            if meta.name in self._channels:
+                self._events.error("channel_left_alone", channel=meta.name, reason="name is taken")
+                continue
+            self._channels[meta.name] = Channel(self, meta)
+        self.committer = Committer(self.loop)
+        self._count_channels()
+        if self.config.recover_on_start:
+            await self.recover()
+
+    async def recover(self) -> None:
+        """Open each channel once, so that damage shows now; closing what goes over the limit."""
+        gate = asyncio.Semaphore(16)
+
+        async def open_one(channel: Channel) -> None:
+            async with gate:
+                await self.opened(channel)
+
+        await asyncio.gather(*(open_one(channel) for channel in list(self._channels.values())))
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new work, finish what is pending, close every log, unlock.
+
+        Args:
+            grace_s: How long pending publishes may take.
+        """
+        self.stopping = True
+        channels = list(self._channels.values())
+        for channel in channels:
+            channel.end_waiting(None)
+        idle = [self._idle(channel) for channel in channels if channel.busy]
+        if idle:
+            await asyncio.wait([asyncio.ensure_future(i) for i in idle], timeout=grace_s)
+        await self.loop.run_in_executor(None, self.committer.close)
+        logs = [log for channel in channels if (log := channel.begin_close()) is not None]
+        await asyncio.gather(*(self._in_io(partial(self._close, log)) for log in logs))
+        await self.loop.run_in_executor(None, self._io.shutdown)
+        await self.loop.run_in_executor(None, self._readers.shutdown)
+        del self._data_dir
+
+    def _idle(self, channel: Channel) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self.loop.create_future()
+        channel.when_idle(lambda: _resolve(future))
+        return future
+
+    # ---- Channels ---------------------------------------------------------
+
+    def get(self, name: str) -> Channel:
+        """The channel of that name.
+
+        Raises:
+            InvalidArgument: It can't be a channel's name.
+            ChannelNotFound: There is none.
+        """
+        channel = self._channels.get(name)
+        if channel is None:
+            check_channel_name(name)
+            raise ChannelNotFound(
+                f"there is no channel {name}; create it first: mq channels create {name}"
+            )
+        return channel
+
+    def find(self, name: str) -> Channel | None:
+        """The channel of that name, if there is one."""
+        return self._channels.get(name)
+
+    def names(self, prefix: str = "", after: str = "") -> list[str]:
+        """Channel names with a prefix that sort after another, in order."""
+        return sorted(n for n in self._channels if n.startswith(prefix) and n > after)
+
+    async def create(self, name: str, config: ChannelConfig) -> Channel:
+        """The channel of that name, made if there is none; durable when this returns.
+
+        Raises:
+            InvalidArgument: The name or a setting can't be used.
+            MQError: It could not be stored.
+        """
+        check_channel_name(name)
+        config.check()
+        if self.stopping:
+            raise Unavailable("the broker is stopping; try again in a moment")
+        while name in self._creating:
+            await asyncio.wait([self._creating[name]])
+        existing = self._channels.get(name)
+        if existing is not None:
+            return existing
+        made: asyncio.Future[Channel] = self.loop.create_future()
+        self._creating[name] = made
+        try:
+            meta = ChannelMeta(name, os.urandom(16), self.clock_ns(), config)
+            await self._store(
+                lambda: self._data_dir.create(meta), f"channel {name} was not created"
+            )
+            channel = self._channels[name] = Channel(self, meta)
+            self._count_channels()
+            self._events.info("channel_created", channel=name, id=meta.id.hex())
+            return channel
+        finally:
+            del self._creating[name]
+            made.cancel()
+
+    async def configure(self, name: str, config: ChannelConfig) -> Channel:
+        """Change the settings that ``config`` gives; durable when this returns."""
+        channel = self.get(name)
+        merged = channel.meta.config.merged(config).check()
+        old = channel.meta
+        meta = ChannelMeta(old.name, old.id, old.created_ns, merged)
+        await self._store(lambda: self._data_dir.update(meta), f"channel {name} was not changed")
+        channel.meta = meta
+        if channel.log is not None:
+            channel.log.segment_bytes = channel.segment_bytes
+        self._events.info("channel_configured", channel=name)
+        return channel
+
+    async def delete(self, name: str) -> None:
+        """Remove a channel and all it holds; durable when this returns."""
+        channel = self.get(name)
+        del self._channels[name]
+        self._open.pop(channel, None)
+        idle: asyncio.Future[None] = self.loop.create_future()
+        channel.begin_delete(lambda: _resolve(idle))
+        await idle
+        channel.log = None
+        await self._store(
+            lambda: self._data_dir.delete(channel.meta.id), f"channel {name} was not deleted"
+        )
+        self._count_channels()
+        self._events.info("channel_deleted", channel=name)
+
+    async def opened(self, channel: Channel) -> Channel:
+        """The channel, its log open or failed."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        channel.when_open(lambda: _resolve(future))
+        await future
+        return channel
+
+    # ---- What channels use ------------------------------------------------
+
+    def open_log(self, channel: Channel) -> None:
+        """Open a channel's log in a thread; the channel is told."""
+
+        def open_it() -> Log:
+            meta = channel.meta
+            path = self._data_dir.channel_path(meta.id)
+            if path.is_symlink():
+                raise ChannelFailed(f"{path} is a symbolic link")
+            return Log(
+                path,
+                meta.id,
+                segment_bytes=channel.segment_bytes,
+                files=self._files,
+                cache=self._cache,
+                clock=self.clock_ns,
+            )
+
+        def told(outcome: Log | MQError) -> None:
+            if isinstance(outcome, Log):
+                for notice in outcome.notices:
+                    self._events.warning("recovered", channel=channel.name, notice=notice)
+                self.touch(channel)
+            else:
+                self._events.error("channel_failed", channel=channel.name, reason=str(outcome))
+            channel.opened(outcome)
+            self._close_idle()
+
+        self._run(self._io, open_it, told)
+
+    def touch(self, channel: Channel) -> None:
+        """Note that a channel's log is in use."""
+        self._open[channel] = None
+        self._open.move_to_end(channel)
+
+    def _close_idle(self) -> None:
+        """Close the logs used longest ago, while more are open than may be."""
+        excess = len(self._open) - self.config.open_channels_max
+        for channel in list(self._open) if excess > 0 else []:
+            log = channel.begin_close()
+            if log is not None:
+                del self._open[channel]
+                self._run(self._io, partial(self._close, log), partial(_tell_closed, channel))
+                excess -= 1
+                if excess == 0:
+                    break
+
+    def _close(self, log: Log) -> None:
+        try:
+            log.close()
+        except (MQError, OSError) as error:
+            self._events.error("close_failed", directory=str(log.directory), reason=str(error))
+
+    def note_read_only(self, channel: Channel) -> None:
+        """A channel takes no publishes from now on."""
+        self.stats.read_only_channels += 1
+        self._events.error("channel_read_only", channel=channel.name, reason=channel.reason)
+
+    def check_disk(self) -> None:
+        """Refuse a publish while the device has too little room.
+
+        Raises:
+            DiskFull: There is less free than ``free_bytes_min``.
+        """
+        now = self.loop.time()
+        if now - self._disk_checked_s >= _DISK_CHECK_S:
+            self._disk_checked_s = now
+            self.stats.disk_free_bytes = self._data_dir.free_bytes()
+        if self.stats.disk_free_bytes < self.config.free_bytes_min:
+            raise DiskFull(
+                f"{self.stats.disk_free_bytes} bytes are free on the data directory's disk, less "
+                f"than min_free_bytes {self.config.free_bytes_min}: nothing was written. Free some "
+                "space, or delete channels; publishing works again by itself"
+            )
+
+    def run_io(self, call: Callable[[], None]) -> None:
+        """Do upkeep in a thread; a failure is logged and tried again when next due."""
+
+        def told(outcome: MQError | None) -> None:
+            if outcome is not None:
+                self._events.warning("upkeep_failed", reason=str(outcome))
+
+        self._run(self._io, call, told)
+
+    def run_read(self, call: Callable[[], T], told: Callable[[T | MQError], None]) -> None:
+        """Read in a thread, and tell the outcome on the loop."""
+        self._run(self._readers, call, told)
+
+    def _run(
+        self,
+        pool: ThreadPoolExecutor,
+        call: Callable[[], T],
+        told: Callable[[T | MQError], None],
+    ) -> None:
+        def finished(future: Future[T]) -> None:
+            error = future.exception()
+            outcome: T | MQError
+            if error is None:
+                outcome = future.result()
+            elif isinstance(error, MQError):
+                outcome = error
+            else:
+                outcome = ChannelFailed(f"{error!r}; see the broker's log")
+                self._events.error("thread_failed", error=repr(error))
+            if not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(told, outcome)
+
+        try:
+            pool.submit(call).add_done_callback(finished)
+        except RuntimeError:
+            told(Unavailable("the broker is stopping; try again in a moment"))
+
+    async def _in_io(self, call: Callable[[], T]) -> T:
+        return await self.loop.run_in_executor(self._io, call)
+
+    async def _store(self, call: Callable[[], None], what: str) -> None:
+        try:
+            await self._in_io(call)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(f"no room left on the device: {what}") from error
+            raise DataDirError(f"{what}: {error}") from error
+
+    def _count_channels(self) -> None:
+        self.stats.channels = len(self._channels)
+
+    def scrape(self) -> Stats:
+        """The counters, with the gauges brought up to date."""
+        stats = self.stats
+        stats.open_channels = len(self._open)
+        active = sum(1 for c in self._open if c.log is not None)
+        stats.open_segments = len(self._cache) + active
+        stats.disk_free_bytes = self._data_dir.free_bytes()
+        stats.unsynced_messages = sum(c.unsynced_messages for c in list(self._open))
+        return stats
+
+    @property
+    def data_path(self) -> Path:
+        """The data directory."""
+        return self.config.data_dir
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """All channels."""
+        return list(self._channels.values())
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _tell_closed(channel: Channel, _: MQError | None) -> None:
+    channel.closed()

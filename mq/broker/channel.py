@@ -1,0 +1,464 @@
+"""One channel: publishes in, pulls out, its log open only while it is used.
+
+Everything runs on the event loop but the log's own work: a commit has the log
+to itself in a committer thread, cold reads run in reader threads.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mq.broker.commit import Commit
+from mq.broker.model import ChannelMeta, Durability
+from mq.broker.pending import Batch, Done, Pending, Singles
+from mq.broker.rates import Rate
+from mq.broker.waiters import Pull, Waiters
+from mq.errors import (
+    ChannelFailed,
+    ChannelNotFound,
+    ChannelReadOnly,
+    MessageTooLarge,
+    MQError,
+    OffsetOutOfRange,
+    Overloaded,
+    Unavailable,
+)
+from mq.log.log import Append, Log, ReadResult
+
+if TYPE_CHECKING:
+    from mq.broker.broker import Broker
+
+
+class State(enum.Enum):
+    """Whether a channel's log is open. DELETED and FAILED are final."""
+
+    CLOSED = enum.auto()
+    OPENING = enum.auto()
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    FAILED = enum.auto()
+    DELETED = enum.auto()
+
+
+class Channel:
+    """A channel of a running broker."""
+
+    def __init__(self, broker: Broker, meta: ChannelMeta) -> None:
+        self.meta = meta
+        self.state = State.CLOSED
+        self.log: Log | None = None
+        # Why it is FAILED, or why its log takes no publishes.
+        self.reason: str | None = None
+        self.waiters = Waiters(broker.stats, broker.config.waiting_pulls_max)
+        self._broker = broker
+        self._pending: list[Pending] = []
+        self._pending_bytes = 0
+        self._unsynced_bytes = 0
+        self._committing = False
+        self._scheduled = False
+        self._awaits_open = False
+        # What waits for the log to be open, or to have failed to.
+        self._on_open: list[Callable[[], None]] = []
+        # What waits for no commit to be under way.
+        self._on_idle: list[Callable[[], None]] = []
+        self._rate: Rate | None = None
+        # As last seen; true while the log is closed too, once it was open.
+        self.log_start_offset = 0
+        self.durable_offset = 0
+        self.end_offset = 0
+        self.last_append_time_ns = 0
+
+    @property
+    def name(self) -> str:
+        """The channel's name."""
+        return self.meta.name
+
+    @property
+    def busy(self) -> bool:
+        """Whether its log can't be closed now."""
+        return bool(self._committing or self._scheduled or self._pending or self._on_open)
+
+    @property
+    def durability(self) -> Durability:
+        """What an acknowledgement means where the publisher does not say."""
+        return self.meta.config.durability or self._broker.config.durability
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest message or batch accepted."""
+        limit = self._broker.config.max_message_bytes
+        return min(self.meta.config.max_message_bytes or limit, limit)
+
+    @property
+    def segment_bytes(self) -> int:
+        """What a segment grows to."""
+        return self.meta.config.segment_bytes or self._broker.config.segment_bytes
+
+    @property
+    def unsynced_messages(self) -> int:
+        """Records written and not yet durable."""
+        return self.log.end_offset - self.log.durable_offset if self.log else 0
+
+    def rates(self) -> tuple[float, float]:
+        """Records and bytes published a second, over the last minute."""
+        return self._rate.per_second(self._broker.loop.time()) if self._rate else (0.0, 0.0)
+
+    # ---- Publishing -------------------------------------------------------
+
+    def publish(self, content: bytes, durability: Durability, done: Done) -> None:
+        """Append one message with the next commit; ``done`` is called with the outcome.
+
+        Raises:
+            MQError: It was refused; ``done`` is not called.
+        """
+        self._admit(len(content))
+        durability = durability or self.durability
+        last = self._pending[-1] if self._pending else None
+        if not isinstance(last, Singles) or not last.add(content, durability, done):
+            last = Singles()
+            last.add(content, durability, done)
+            self._pending.append(last)
+        self._count_pending(len(content))
+        self._schedule()
+
+    def publish_batch(self, append: Append, durability: Durability, done: Done) -> None:
+        """Append a batch with the next commit; see `publish`."""
+        self._admit(len(append.records))
+        self._pending.append(Batch(append, durability or self.durability, done))
+        self._count_pending(len(append.records))
+        self._schedule()
+
+    def _admit(self, size: int) -> None:
+        self._check_usable()
+        if self.reason is not None:
+            raise ChannelReadOnly(f"channel {self.name}: {self.reason}")
+        if size > self.max_message_bytes:
+            raise MessageTooLarge(
+                f"{size} bytes are more than channel {self.name} takes in one message or batch, "
+                f"{self.max_message_bytes}; send less at once, or raise max_message_bytes "
+                "(and SERVER_MAX_RECV_MSG_SIZE)"
+            )
+        limit = self._broker.config.pending_bytes_max
+        if self._pending_bytes + size > limit and self._pending:
+            raise Overloaded(
+                f"{self._pending_bytes} bytes wait to be written to channel {self.name}; "
+                "wait for earlier publishes to be acknowledged, then try again"
+            )
+        self._broker.check_disk()
+
+    def _check_usable(self) -> None:
+        if self.state is State.DELETED:
+            raise self._not_found()
+        if self.state is State.FAILED:
+            raise ChannelFailed(f"channel {self.name} could not be opened: {self.reason}")
+        if self._broker.stopping:
+            raise Unavailable("the broker is stopping; try again in a moment")
+
+    def _not_found(self) -> ChannelNotFound:
+        return ChannelNotFound(f"channel {self.name} was deleted; create it again to use it")
+
+    def _count_pending(self, size: int) -> None:
+        self._pending_bytes += size
+        self._broker.stats.pending_publish_bytes += size
+
+    def _schedule(self) -> None:
+        """Commit once everything that has arrived by now is queued."""
+        if not self._committing and not self._scheduled:
+            self._scheduled = True
+            self._broker.loop.call_soon(self._commit)
+
+    def _commit(self) -> None:
+        self._scheduled = False
+        if self._committing or not self._pending:
+            return
+        if self.state is not State.OPEN:
+            if not self._awaits_open:
+                self._awaits_open = True
+                self._when_open(self._commit_opened)
+            return
+        assert self.log is not None
+        entries, self._pending = self._pending, []
+        self._committing = True
+        self._unsynced_bytes = self._pending_bytes
+        self._broker.touch(self)
+        self._broker.committer.submit(Commit(self.log, entries, self._written, self._committed, []))
+
+    def _commit_opened(self) -> None:
+        self._awaits_open = False
+        self._commit()
+
+    def _written(self, commit: Commit) -> None:
+        commit.answer(Durability.WRITTEN)
+        # What is written may wait for its sync beside what comes in meanwhile.
+        if self._unsynced_bytes <= self._broker.config.unsynced_bytes_max:
+            self._release(self._unsynced_bytes)
+            self._unsynced_bytes = 0
+
+    def _release(self, size: int) -> None:
+        self._pending_bytes -= size
+        self._broker.stats.pending_publish_bytes -= size
+
+    def _committed(self, commit: Commit) -> None:
+        self._committing = False
+        self._release(self._unsynced_bytes)
+        self._unsynced_bytes = 0
+        self._refresh()
+        self._count(commit)
+        self._wake()
+        commit.answer(Durability.SYNCED)
+        if commit.checkpoint is not None:
+            self._broker.run_io(commit.checkpoint)
+        if self.log is not None and self.log.wants_prepare:
+            self._broker.run_io(self.log.prepare)
+        idle, self._on_idle = self._on_idle, []
+        for call in idle:
+            call()
+        if self._pending:
+            self._schedule()
+
+    def _refresh(self) -> None:
+        log = self.log
+        if log is not None:
+            self.log_start_offset = log.log_start_offset
+            self.durable_offset = log.durable_offset
+            self.end_offset = log.end_offset
+            self.last_append_time_ns = log.last_append_time_ns
+            if log.read_only_reason != self.reason:
+                self.reason = log.read_only_reason
+                self._broker.note_read_only(self)
+
+    def _count(self, commit: Commit) -> None:
+        stats, records, size = self._broker.stats, 0, 0
+        stats.commits += 1
+        if commit.sync_failed:
+            stats.fsync_failures += 1
+        else:
+            self._broker.observe_fsync(commit.sync_seconds)
+        for entry, outcome in zip(commit.entries, commit.outcomes, strict=True):
+            if not isinstance(outcome, MQError) and not outcome.duplicate:
+                records += outcome.record_count
+                size += entry.size
+        stats.published_messages += records
+        stats.published_bytes += size
+        if self._rate is None:
+            self._rate = Rate()
+        self._rate.add(self._broker.loop.time(), records, size)
+
+    # ---- Pulling ----------------------------------------------------------
+
+    def pull(self, pull: Pull) -> None:
+        """Answer a pull now, or as soon as there is something to answer it with.
+
+        Raises:
+            MQError: It was refused, and is not answered otherwise.
+        """
+        self._check_usable()
+        if self.state is State.OPEN or self._at_known_end(pull):
+            self._serve(pull)
+        else:
+            self._when_open(lambda: self._retry(pull))
+
+    def _at_known_end(self, pull: Pull) -> bool:
+        """A closed channel need not be opened for a pull that only waits at its end."""
+        return self.end_offset > 0 and pull.offset == self.durable_offset == self.end_offset
+
+    def _retry(self, pull: Pull) -> None:
+        """Serve a pull that was put off; the answer is the only way to tell it anything."""
+        if pull.over:
+            return
+        try:
+            self.pull(pull)
+        except MQError as error:
+            pull.answer(error)
+
+    def _serve(self, pull: Pull) -> None:
+        log = self.log
+        if pull.offset == self.durable_offset and (log is None or pull.wait_s > 0):
+            self._wait_or_answer(pull)
+            return
+        assert log is not None
+        self._broker.touch(self)
+        result = log.read(pull.offset, pull.max_bytes, pull.max_records, may_block=False)
+        if result is None:
+            self._broker.run_read(
+                lambda: self._read_cold(log, pull), lambda outcome: self._told(pull, outcome)
+            )
+        elif not result.spans:
+            self._wait_or_answer(pull)
+        else:
+            self._answer(pull, pull.encode(result))
+
+    def _wait_or_answer(self, pull: Pull) -> None:
+        if pull.wait_s > 0:
+            self.waiters.add(pull)
+            pull.start_timer(self._broker.loop, self._expire)
+        else:
+            self._answer(pull, pull.encode(self._nothing(pull)))
+
+    def _nothing(self, pull: Pull) -> ReadResult:
+        return ReadResult(pull.offset, pull.offset, [], [])
+
+    def _read_cold(self, log: Log, pull: Pull) -> bytes:
+        """In a reader thread: wait for the device there."""
+        result = log.read(pull.offset, pull.max_bytes, pull.max_records)
+        assert result is not None, "a read that may block has a result"
+        return pull.encode(result)
+
+    def _told(self, pull: Pull, outcome: bytes | MQError) -> None:
+        if isinstance(outcome, MQError):
+            pull.answer(outcome)
+        else:
+            self._answer(pull, outcome)
+
+    def _answer(self, pull: Pull, response: bytes) -> None:
+        self._broker.stats.pulled_bytes += len(response)
+        pull.answer(response)
+
+    def _expire(self, pull: Pull) -> None:
+        self.waiters.remove(pull)
+        pull.answer(pull.encode(self._nothing(pull)))
+
+    def abandon(self, pull: Pull) -> None:
+        """The client of a pull is gone."""
+        self.waiters.remove(pull)
+        pull.abandon()
+
+    def _wake(self) -> None:
+        """Serve the waiting pulls; the ones that want the same share one response."""
+        if not len(self.waiters) or self.log is None:
+            return
+        made: dict[tuple[int, int, int], bytes] = {}
+        for pull in self.waiters.take_all():
+            key = (pull.offset, pull.max_bytes, pull.max_records)
+            response = made.get(key)
+            if response is not None:
+                self._answer(pull, response)
+                continue
+            try:
+                result = self.log.read(*key, may_block=False)
+                if result is None or not result.spans:
+                    self._serve(pull)
+                    continue
+                made[key] = pull.encode(result)
+            except MQError as error:
+                pull.answer(error)
+            else:
+                self._answer(pull, made[key])
+
+    def end_waiting(self, error: MQError | None) -> None:
+        """Answer all waiting pulls: with an error, or with nothing."""
+        for pull in self.waiters.take_all():
+            pull.answer(error or pull.encode(self._nothing(pull)))
+
+    def seek_time(self, time_ns: int, found: Callable[[int | MQError], None]) -> None:
+        """Find the offset of the first record appended at or after a time.
+
+        Raises:
+            MQError: It was refused.
+            OffsetOutOfRange: The time has not come yet.
+        """
+        self._check_usable()
+        now_ns = self._broker.clock_ns()
+        if time_ns > max(now_ns, self.last_append_time_ns):
+            raise OffsetOutOfRange(
+                f"that time is {(time_ns - now_ns) / 1e9:.0f} s ahead of the broker's clock; "
+                "use latest to wait for what comes",
+                self.log_start_offset,
+                self.durable_offset,
+            )
+
+        def seek() -> None:
+            log = self.log
+            if self.state is State.OPEN and log is not None:
+                self._broker.touch(self)
+                self._broker.run_read(lambda: log.seek_time(time_ns), found)
+            else:
+                try:
+                    self._check_usable()
+                except MQError as error:
+                    found(error)
+                else:
+                    self._when_open(seek)
+
+        seek()
+
+    # ---- Opening and closing ----------------------------------------------
+
+    def when_open(self, call: Callable[[], None]) -> None:
+        """Call when the log is open, or could not be opened; now if it is."""
+        if self.state in (State.OPEN, State.FAILED, State.DELETED):
+            call()
+        else:
+            self._when_open(call)
+
+    def _when_open(self, call: Callable[[], None]) -> None:
+        self._on_open.append(call)
+        if self.state is State.CLOSED:
+            self.state = State.OPENING
+            self._broker.open_log(self)
+
+    def opened(self, outcome: Log | MQError) -> None:
+        """The broker has opened the log, or could not."""
+        if self.state is State.DELETED:
+            if isinstance(outcome, Log):
+                self.log = outcome
+            self._run_on_open()
+            return
+        if isinstance(outcome, MQError):
+            self.state, self.reason = State.FAILED, outcome.message
+            self._fail_pending(ChannelFailed(f"channel {self.name} could not be opened: {outcome}"))
+        else:
+            self.state, self.log = State.OPEN, outcome
+            self._refresh()
+        self._run_on_open()
+
+    def _run_on_open(self) -> None:
+        calls, self._on_open = self._on_open, []
+        for call in calls:
+            call()
+
+    def _fail_pending(self, error: MQError) -> None:
+        entries, self._pending = self._pending, []
+        self._release(self._pending_bytes - self._unsynced_bytes)
+        for entry in entries:
+            entry.answer(error, Durability.WRITTEN)
+
+    def begin_close(self) -> Log | None:
+        """Take the log away to close it, if it is open and idle."""
+        if self.state is not State.OPEN or self.busy:
+            return None
+        log, self.log = self.log, None
+        self.state = State.CLOSING
+        return log
+
+    def closed(self) -> None:
+        """The log is closed; open it again if it was asked for meanwhile."""
+        if self.state is State.DELETED:
+            self._run_on_open()
+        elif self.state is State.CLOSING:
+            self.state = State.CLOSED
+            if self._on_open:
+                self.state = State.OPENING
+                self._broker.open_log(self)
+
+    def begin_delete(self, idle: Callable[[], None]) -> None:
+        """Refuse everything from now on; ``idle`` is called when the log is unused."""
+        closing = self.state in (State.OPENING, State.CLOSING)
+        self.state = State.DELETED
+        self._fail_pending(self._not_found())
+        self.end_waiting(self._not_found())
+        if self._committing:
+            self._on_idle.append(idle)
+        elif closing:
+            self._on_open.append(idle)
+        else:
+            idle()
+
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call when nothing is pending or being committed."""
+        if self._committing or self._scheduled or self._pending:
+            self._on_idle.append(lambda: self.when_idle(call))
+        else:
+            call()

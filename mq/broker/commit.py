@@ -1,0 +1,110 @@
+"""Group commit: what is pending on a channel becomes one write and one sync.
+
+A few threads take channels from one queue, so that channels commit side by
+side and one with a slow device holds up no other. While a channel commits,
+what arrives for it gathers for its next commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mq.broker.model import Durability
+from mq.broker.pending import Outcome, Pending
+from mq.errors import ChannelFailed, MQError
+from mq.log.log import Append, Appended
+
+
+class CommitLog(Protocol):
+    """What a commit needs of a channel's store."""
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether a checkpoint should be planned after the sync."""
+
+    def append(self, batches: Sequence[Append]) -> list[Appended | MQError]:
+        """Write the batches."""
+
+    def sync(self) -> int:
+        """Make them durable."""
+
+    def plan_checkpoint(self, *, clean: bool = False) -> Callable[[], None]:
+        """Capture a checkpoint."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """One commit: what goes in, what came out."""
+
+    log: CommitLog
+    entries: list[Pending]
+    # Called on the event loop, when written and when all is over.
+    on_written: Callable[[Commit], None] | None
+    on_done: Callable[[Commit], None]
+    outcomes: list[Outcome]
+    sync_seconds: float = 0.0
+    sync_failed: bool = False
+    checkpoint: Callable[[], None] | None = None
+
+    def run(self, notify: Callable[[Callable[[Commit], None], Commit], None]) -> None:
+        """Append, sync, plan a checkpoint if one is due. Never raises."""
+        try:
+            self.outcomes = self.log.append([entry.to_append() for entry in self.entries])
+            if self.on_written is not None:
+                notify(self.on_written, self)
+            began = time.perf_counter()
+            self.log.sync()
+            self.sync_seconds = time.perf_counter() - began
+            if self.log.checkpoint_due:
+                self.checkpoint = self.log.plan_checkpoint()
+        except MQError as error:
+            self.sync_failed = True
+            self.outcomes = [error] * len(self.entries)
+        except Exception as error:  # noqa: BLE001
+            # A bug must not take the committing thread, or leave publishers waiting.
+            failure = ChannelFailed(f"the commit failed: {error!r}; restart the broker")
+            self.outcomes = [failure] * len(self.entries)
+
+    def answer(self, reached: Durability) -> None:
+        """Tell the publishers. On the event loop."""
+        for entry, outcome in zip(self.entries, self.outcomes, strict=True):
+            entry.answer(outcome, reached)
+
+
+class Committer:
+    """The threads that commit."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, threads: int = 8) -> None:
+        self._loop = loop
+        self._queue: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"mq-commit-{n}", daemon=True)
+            for n in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, commit: Commit) -> None:
+        """Run a commit in the next free thread."""
+        self._queue.put(commit)
+
+    def _work(self) -> None:
+        while (commit := self._queue.get()) is not None:
+            commit.run(self._notify)
+            self._notify(commit.on_done, commit)
+
+    def _notify(self, call: Callable[[Commit], None], commit: Commit) -> None:
+        self._loop.call_soon_threadsafe(call, commit)
+
+    def close(self) -> None:
+        """Let the threads finish what was submitted, and end them."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()

@@ -1,0 +1,97 @@
+"""The records that the broker keeps and hands out. No behaviour."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mq.errors import InvalidArgument
+from mq.log.format import SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN
+
+MIB = 1 << 20
+
+
+class Durability(enum.IntEnum):
+    """What an acknowledgement means. Values are those of the wire contract."""
+
+    DEFAULT = 0
+    SYNCED = 1
+    WRITTEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConfig:
+    """A channel's own settings; None: the server's default."""
+
+    segment_bytes: int | None = None
+    durability: Durability | None = None
+    max_message_bytes: int | None = None
+
+    def check(self) -> ChannelConfig:
+        """Return self if every value can be used.
+
+        Raises:
+            InvalidArgument: Names the setting, its value and what is accepted.
+        """
+        size = self.segment_bytes
+        if size is not None and not SEGMENT_BYTES_MIN <= size <= SEGMENT_BYTES_MAX:
+            raise InvalidArgument(
+                f"segment_bytes is {size}; use {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"
+            )
+        if self.max_message_bytes is not None and self.max_message_bytes < 1:
+            raise InvalidArgument(f"max_message_bytes is {self.max_message_bytes}; use 1 or more")
+        return self
+
+    def merged(self, other: ChannelConfig) -> ChannelConfig:
+        """These settings with the ones that ``other`` gives in their place."""
+        given = {f: v for f in self.__slots__ if (v := getattr(other, f)) is not None}
+        return replace(self, **given)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelMeta:
+    """What ``channel.json`` holds."""
+
+    name: str
+    id: bytes
+    created_ns: int
+    config: ChannelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """What the broker needs of the server's settings."""
+
+    data_dir: Path
+    segment_bytes: int = SEGMENT_BYTES_DEFAULT
+    durability: Durability = Durability.SYNCED
+    # With WRITTEN: how much may be written and not yet synced, per channel.
+    unsynced_bytes_max: int = 4 * MIB
+    max_message_bytes: int = 4 * MIB
+    pending_bytes_max: int = 64 * MIB
+    waiting_pulls_max: int = 10_000
+    open_channels_max: int = 1024
+    open_segments_max: int = 256
+    free_bytes_min: int = 64 * MIB
+    recover_on_start: bool = True
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counters of one broker, read by the metrics endpoint at each scrape."""
+
+    published_messages: int = 0
+    published_bytes: int = 0
+    pulled_batches: int = 0
+    pulled_bytes: int = 0
+    commits: int = 0
+    fsync_failures: int = 0
+    waiting_pulls: int = 0
+    pending_publish_bytes: int = 0
+    unsynced_messages: int = 0
+    channels: int = 0
+    open_channels: int = 0
+    open_segments: int = 0
+    read_only_channels: int = 0
+    disk_free_bytes: int = 0

@@ -1,0 +1,1 @@
+"""The handlers of `mq.MQService`, written against `mq.server.call.Call`."""
