@@ -26,6 +26,7 @@ from mq.log.format import (
 )
 
 _OFFSETS, _POSITIONS, _TIMES = range(3)
+_GROWTH_MIN = 16
 
 
 class SparseIndex:
@@ -35,7 +36,7 @@ class SparseIndex:
 
     def __init__(self, columns: npt.NDArray[np.uint64] | None = None) -> None:
         if columns is None:
-            columns = np.zeros((3, 16), np.uint64)
+            columns = np.zeros((3, _GROWTH_MIN), np.uint64)
             self.count = 0
         else:
             self.count = columns.shape[1]
@@ -51,7 +52,8 @@ class SparseIndex:
         if count and position - int(columns[_POSITIONS, count - 1]) < INDEX_INTERVAL_BYTES:
             return
         if count == columns.shape[1]:
-            columns = np.concatenate((columns, np.zeros_like(columns)), axis=1)
+            more = np.zeros((3, max(count, _GROWTH_MIN)), np.uint64)
+            columns = np.concatenate((columns, more), axis=1)
             self._columns = columns
         columns[:, count] = base_offset, position, append_time_ns
         self.verified.append(1)
