@@ -12,16 +12,8 @@ from typing import NoReturn
 
 import click
 
-from mq.cli import exits
-from mq.cli.channels import channels
-from mq.cli.completion import completion
-from mq.cli.config import config
-from mq.cli.dump import dump
+from mq.cli import channels, completion, config, dump, exits, pub, serve, sub, verify
 from mq.cli.help import Root, examples, print_version
-from mq.cli.pub import pub
-from mq.cli.serve import serve
-from mq.cli.sub import sub
-from mq.cli.verify import verify
 
 __all__ = ["cli", "main"]
 
@@ -52,7 +44,16 @@ def cli() -> None:
     """
 
 
-for command in (serve, pub, sub, channels, verify, dump, config, completion):
+for command in (
+    serve.serve,
+    pub.pub,
+    sub.sub,
+    channels.channels,
+    verify.verify,
+    dump.dump,
+    config.config,
+    completion.completion,
+):
     cli.add_command(command)
 
 

@@ -123,7 +123,7 @@ def configure(connection: Connection, name: str, settings: Settings, as_json: bo
 @connection_options
 def rm(connection: Connection, names: tuple[str, ...], yes: bool) -> None:
     """Delete channels with all their messages. There is no way back."""
-    if not yes and not sys.stdin.isatty():
+    if not yes and not is_terminal():
         raise Failure("deleting needs --yes where nobody can be asked", code=COULD_NOT_RUN)
     with connection.open() as client:
         for name in names:
@@ -132,9 +132,14 @@ def rm(connection: Connection, names: tuple[str, ...], yes: bool) -> None:
             client.delete_channel(name)
 
 
+def is_terminal() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty()
+
+
 def _confirm(info: ChannelInfo) -> None:
-    stored = format_size(info.stored_bytes)
-    question = f"Delete {info.name} with its {info.record_count} messages ({stored})?"
+    stored = f"{info.record_count} messages ({info.stored_bytes} bytes)"
+    question = f"Delete {info.name} with its {stored}?"
     if not click.confirm(question, err=True):
         raise Failure(f"{info.name} was left as it is", code=FAILED)
 

@@ -25,6 +25,11 @@ class Bar:
         self._started = clock()
         self._shown: tuple[Progress, TaskID] | None = None
 
+    @property
+    def shown(self) -> bool:
+        """Whether it is to be seen."""
+        return self._shown is not None
+
     def update(self, done_bytes: int, total_bytes: int | None) -> None:
         """So far ``done_bytes`` are done, of ``total_bytes`` if that is known."""
         if not self._enabled:

@@ -12,6 +12,10 @@ from mq.units import parse_duration, parse_size
 Start = int | Literal["beginning", "latest"] | datetime
 ChannelSetting = tuple[str, int | str]
 
+_POSITIONS: dict[str, Literal["beginning", "latest"]] = {
+    "beginning": "beginning",
+    "latest": "latest",
+}
 _SIZES = ("segment_bytes", "max_message_bytes")
 _DURABILITIES = ("synced", "written")
 _CHANNEL_SETTINGS = "segment_bytes=SIZE, durability=synced|written, max_message_bytes=SIZE"
@@ -75,8 +79,8 @@ def parse_start(text: str, now: datetime) -> Start:
         ValueError: It is none of these.
         OverflowError: It is a time outside the calendar.
     """
-    if text == "beginning" or text == "latest":  # noqa: PLR1714 - narrows the type
-        return text
+    if text in _POSITIONS:
+        return _POSITIONS[text]
     if text.isascii() and text.isdecimal():
         return int(text)
     if text.startswith("-"):
