@@ -46,7 +46,6 @@ class Broker:
     Args:
         config: Limits and defaults.
         events: Told what happens.
-        observe_fsync: Called with the seconds that each sync took.
         files: The operating system, or a test's stand-in.
     """
 
@@ -55,14 +54,14 @@ class Broker:
         config: BrokerConfig,
         events: Events,
         *,
-        observe_fsync: Callable[[float], object] = lambda _: None,
         files: Files = OS_FILES,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.config = config
         self.stats = Stats()
         self.stopping = False
-        self.observe_fsync = observe_fsync
+        # Called with the seconds that each sync took.
+        self.observe_fsync: Callable[[float], object] = lambda _: None
         self.clock_ns = clock_ns
         self._events = events
         self._files = files
@@ -107,16 +106,20 @@ class Broker:
 
         await asyncio.gather(*(open_one(channel) for channel in list(self._channels.values())))
 
+    def refuse(self) -> None:
+        """Refuse new work from now on, and answer the waiting pulls with nothing."""
+        self.stopping = True
+        for channel in self._channels.values():
+            channel.end_waiting(None)
+
     async def stop(self, grace_s: float) -> None:
         """Refuse new work, finish what is pending, close every log, unlock.
 
         Args:
             grace_s: How long pending publishes may take.
         """
-        self.stopping = True
+        self.refuse()
         channels = list(self._channels.values())
-        for channel in channels:
-            channel.end_waiting(None)
         idle = [self._idle(channel) for channel in channels if channel.busy]
         if idle:
             await asyncio.wait([asyncio.ensure_future(i) for i in idle], timeout=grace_s)

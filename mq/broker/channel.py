@@ -313,7 +313,9 @@ class Channel:
             self._answer(pull, outcome)
 
     def _answer(self, pull: Pull, response: bytes) -> None:
-        self._broker.stats.pulled_bytes += len(response)
+        stats = self._broker.stats
+        stats.pulls += 1
+        stats.pulled_bytes += len(response)
         pull.answer(response)
 
     def _expire(self, pull: Pull) -> None:

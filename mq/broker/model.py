@@ -83,7 +83,7 @@ class Stats:
 
     published_messages: int = 0
     published_bytes: int = 0
-    pulled_batches: int = 0
+    pulls: int = 0
     pulled_bytes: int = 0
     commits: int = 0
     fsync_failures: int = 0

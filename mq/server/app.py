@@ -1,0 +1,173 @@
+"""The server process: wiring, start, signals, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from mq import __version__
+from mq.broker.broker import Broker
+from mq.broker.datadir import filesystem_warning
+from mq.broker.model import BrokerConfig, Durability
+from mq.config import Settings
+from mq.errors import MQError
+from mq.server.fronts.base import Front, Limits
+from mq.server.fronts.choose import choose_front, make_front
+from mq.server.health import HEALTH_SERVICE, HealthState
+from mq.server.logs import configure_logging
+from mq.server.metrics import Metrics, MetricsEndpoint
+from mq.server.reflection import reflection_handlers
+from mq.server.service.table import SERVICE, methods
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+# Descriptors kept for everything but channels' and segments' files.
+_SPARE_FILES = 256
+
+_log = structlog.get_logger("mq.server")
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        The process's exit code: 0 after an orderly stop, 1 if it could not start.
+    """
+    log_format = settings.resolve_log_format(terminal=sys.stderr.isatty())
+    configure_logging(settings.log_level, log_format)
+    for warning in settings.warnings:
+        _log.warning("setting_ignored", reason=warning)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_Server(settings).serve())
+    except MQError as error:
+        _log.error("not_started", reason=error.message)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where it is installed."""
+    try:
+        import uvloop  # noqa: PLC0415 an extra, which may be missing
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def broker_config(settings: Settings, files_max: int) -> BrokerConfig:
+    """What the broker needs of the settings, within ``files_max`` open files."""
+    share = max(8, (files_max - _SPARE_FILES) // 3)
+    return BrokerConfig(
+        data_dir=settings.data_dir,
+        segment_bytes=settings.segment_bytes,
+        durability=Durability.SYNCED if settings.sync else Durability.WRITTEN,
+        unsynced_bytes_max=settings.bytes_per_sync,
+        max_message_bytes=settings.max_recv_bytes,
+        pending_bytes_max=settings.max_pending_bytes,
+        waiting_pulls_max=settings.max_waiting_pulls,
+        open_channels_max=min(settings.max_open_channels, share),
+        open_segments_max=min(256, share),
+        free_bytes_min=settings.min_free_bytes,
+        recover_on_start=settings.sync_on_startup,
+    )
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit of open files to the hard one; returns it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft if soft != resource.RLIM_INFINITY else 1 << 20
+
+
+class _Server:
+    """One run of the server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def serve(self) -> None:
+        """Start, wait for a signal, stop.
+
+        Raises:
+            MQError: It could not start; nothing is left running.
+        """
+        settings = self._settings
+        files_max = raise_file_limit()
+        chosen, reason = choose_front(settings.front, settings.listen)
+        broker = Broker(broker_config(settings, files_max), structlog.get_logger("mq.broker"))
+        await broker.start()
+        _warn_of_filesystem(broker.data_path.resolve())
+        stopping = asyncio.Event()
+        health = HealthState(SERVICE)
+        front: Front | None = None
+        endpoint: MetricsEndpoint | None = None
+        try:
+            table = [*methods(broker, settings.batch_size, stopping), *health.methods()]
+            metrics = Metrics(table, broker.scrape, __version__, chosen)
+            broker.observe_fsync = metrics.observe_fsync
+            if settings.metrics_endpoint is not None:
+                endpoint = MetricsEndpoint(metrics, *settings.metrics_endpoint)
+                _log.info("metrics", address=settings.metrics_listen)
+            front = make_front(
+                chosen,
+                table,
+                settings.listen,
+                Limits(settings.max_recv_bytes, settings.max_concurrent_calls),
+                metrics,
+                reflection_handlers((SERVICE, HEALTH_SERVICE)),
+            )
+            signalled = _catch_signals()
+            await front.start()
+            _log.info("started", version=__version__, front=chosen, reason=reason)
+            health.set_all(True)
+            for address in front.bound:
+                _log.info("listening", address=address)
+            await signalled.wait()
+        finally:
+            _log.info("stopping", grace_s=settings.graceful_shutdown_timeout_s)
+            health.shutdown()
+            stopping.set()
+            await self._stop(broker, front)
+            if endpoint is not None:
+                await asyncio.to_thread(endpoint.close)
+        _log.info("stopped")
+
+    async def _stop(self, broker: Broker, front: Front | None) -> None:
+        """Refuse new work, answer what is in flight, sync, mark clean."""
+        grace_s = self._settings.graceful_shutdown_timeout_s
+        deadline = broker.loop.time() + grace_s
+        broker.refuse()
+        if front is not None:
+            await front.stop(grace_s)
+        await broker.stop(max(0.0, deadline - broker.loop.time()))
+
+
+def _warn_of_filesystem(path: Path) -> None:
+    """Log one line where the durability promise can't hold."""
+    with contextlib.suppress(OSError):
+        mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+        journals = Path("/proc/fs/jbd2")
+        names = {entry.name for entry in journals.iterdir()} if journals.is_dir() else set()
+        warning = filesystem_warning(mountinfo, path, names)
+        if warning:
+            _log.warning("not_durable", reason=warning)
+
+
+def _catch_signals() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets."""
+    signalled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    return signalled
