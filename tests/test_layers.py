@@ -45,6 +45,8 @@ LAYERS = {
     "mq": Layer(frozenset({"mq.client", "mq.errors"}), frozenset()),
     "mq.__main__": Layer(frozenset({"mq.cli"}), frozenset()),
 }
+# Attributes of the package that any layer may ask for.
+ABOUT = frozenset({"mq.__version__"})
 
 MODULES = sorted((ROOT / "mq").rglob("*.py"))
 
@@ -78,6 +80,8 @@ def is_allowed(layer: str, name: str) -> bool:
     """Whether a module of the layer may import this name."""
     allowed = LAYERS[layer]
     top = name.partition(".")[0]
+    if name in ABOUT:
+        return True
     if top == "mq":
         return layer_of(name) == layer or layer_of(name) in allowed.ours
     return top in sys.stdlib_module_names or allowed.others is ANYTHING or top in allowed.others

@@ -9,18 +9,21 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
 
+import mq
 from mq.config import Settings
 from mq.config.sources import OLD_NAMES, variable_name
 from tests.helpers.server import ROOT, ServerProcess
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 SAMPLE = (ROOT / ".env.sample").read_text()
+COMPOSE = (ROOT / "docker-compose.yaml").read_text()
 UNIT = (ROOT / "docs" / "mq.service").read_text()
 
 
@@ -79,6 +82,14 @@ def test_container_serves_and_is_healthy(container: Container) -> None:
     assert container.stop() == 0
     assert container.data_dir.is_dir()
     assert subprocess.run(check, env=env, check=False, timeout=30).returncode == 1
+
+
+def test_versions_agree() -> None:
+    """The package, the project file, the image and the changelog have one version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == mq.__version__
+    assert f"image: mq-broker:{mq.__version__}\n" in COMPOSE
+    assert f"\n## {mq.__version__} - " in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_image_keeps_its_promises() -> None:
@@ -140,7 +151,6 @@ def test_unit_waits_longer_than_the_server() -> None:
     """systemd, and compose, kill only after the graceful stop has had its time."""
     default_s = Settings().graceful_shutdown_timeout_s
     limits = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)
-    compose = (ROOT / "docker-compose.yaml").read_text()
-    limits += re.findall(r"^ *stop_grace_period: (\d+)s$", compose, re.MULTILINE)
+    limits += re.findall(r"^ *stop_grace_period: (\d+)s$", COMPOSE, re.MULTILINE)
     assert len(limits) == 2
     assert all(int(limit) > default_s for limit in limits)
