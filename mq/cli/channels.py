@@ -17,7 +17,7 @@ from mq.cli.types import ChannelSetting, channel_setting
 from mq.units import format_size
 
 if TYPE_CHECKING:
-    from mq.client import ChannelInfo
+    from mq import ChannelInfo
 
 Settings = tuple[ChannelSetting, ...]
 

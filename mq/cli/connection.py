@@ -13,12 +13,14 @@ from click.shell_completion import CompletionItem
 from mq.cli.types import duration
 
 if TYPE_CHECKING:
-    from mq.client import Client
+    from mq import Client
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_SERVER = "localhost:50051"
 DEFAULT_TIMEOUT = "30s"
+# A hiccup is waited out; that no broker is there is told soon.
+RETRY_TIMEOUT_S = 1.0
 # A person is waiting behind the tab key.
 COMPLETION_TIMEOUT_S = 1.0
 COMPLETION_MOST = 100
@@ -33,9 +35,9 @@ class Connection:
 
     def open(self) -> Client:
         """A client, to be used as a context manager."""
-        from mq.client import Client
+        from mq import Client
 
-        return Client(self.target, timeout_s=self.timeout_s)
+        return Client(self.target, timeout_s=self.timeout_s, retry_timeout_s=RETRY_TIMEOUT_S)
 
 
 def connection_options(command: Command) -> Command:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from mq.errors import MQError
 
 if TYPE_CHECKING:
-    from mq.client import Receipt
+    from mq import Receipt
 
 
 class Handle(Protocol):

@@ -33,6 +33,8 @@ _CODES: tuple[tuple[type[MQError], int], ...] = (
     (DataDirError, COULD_NOT_RUN),
 )
 
+_UNAVAILABLE_HINT = "start a broker with `mq serve`, or name another with --server or MQ_SERVER"
+
 
 class Failure(click.ClickException):
     """An end that the command itself has words for.
@@ -81,7 +83,7 @@ def run(command: click.Command, args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except MQError as error:
-        _complain(error.message)
+        _complain(error.message, _UNAVAILABLE_HINT if isinstance(error, Unavailable) else "")
         return code_of(error)
     except ReaderHasGone:
         return _reader_has_gone()

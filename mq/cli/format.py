@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mq.cli.output import json_line
 
 if TYPE_CHECKING:
-    from mq.client import Message
+    from mq import Message
 
 Render = Callable[["Message"], bytes]
 

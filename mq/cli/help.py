@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 from typing import Any
 
 import click
 
+from mq import __version__
 from mq.cli.exits import reader_may_leave
-
-DISTRIBUTION = "mq-broker"
 
 # Commands whose modules are too heavy to be imported for a list of commands, or
 # that may be absent: name, module (with an attribute of that name), line in the list.
@@ -67,11 +65,7 @@ def print_version(ctx: click.Context, param: click.Parameter, value: Any) -> Non
     """Callback of ``--version``."""
     if not value or ctx.resilient_parsing:
         return
-    try:
-        version = importlib.metadata.version(DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
-        version = "(not installed: running from its source tree)"
-    click.echo(f"mq {version}")
+    click.echo(f"mq {__version__}")
     ctx.exit()
 
 

@@ -25,7 +25,7 @@ from mq.errors import ChannelNotFound
 from mq.units import GIB
 
 if TYPE_CHECKING:
-    from mq.client import Client, Producer
+    from mq import Client, Producer
 
 # Between two looks at what has been answered, and at whether to stop.
 SLICE_RECORDS = 5000

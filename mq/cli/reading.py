@@ -10,7 +10,7 @@ from mq.cli.types import Start
 from mq.errors import DataLoss
 
 if TYPE_CHECKING:
-    from mq.client import Batch, Client
+    from mq import Batch, Client
 
 OnDamage = Literal["raise", "skip"]
 
@@ -34,7 +34,7 @@ def read_stored(
         except DataLoss as error:
             if on_damage == "raise" or (isinstance(start, int) and error.next_offset <= start):
                 raise
-            _tell_skipped(error.first_offset, error.next_offset)
+            _tell_skipped(error.next_offset - error.first_offset, error.next_offset)
             start = error.next_offset
             continue
         if end is None:
@@ -49,14 +49,16 @@ def follow(client: Client, channel: str, start: Start, on_damage: OnDamage) -> G
     Raises:
         DataLoss: Records are damaged, and ``on_damage`` is ``raise``.
     """
+    # A subscription waits for a broker that is away; one that was never there is an error.
+    client.describe_channel(channel)
     told = 0
     with client.subscribe(channel, start, on_damage=on_damage) as subscription:
         for batch in subscription.batches():
-            for first, following in subscription.skipped[told:]:
-                _tell_skipped(first, following)
-                told += 1
+            if subscription.skipped > told:
+                _tell_skipped(subscription.skipped - told, batch.base_offset)
+                told = subscription.skipped
             yield batch
 
 
-def _tell_skipped(first_offset: int, next_offset: int) -> None:
-    tell(f"mq: warning: offsets {first_offset}-{next_offset - 1} are damaged, and left out")
+def _tell_skipped(count: int, next_offset: int) -> None:
+    tell(f"mq: warning: {count} damaged messages before offset {next_offset} are left out")

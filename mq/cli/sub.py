@@ -20,7 +20,7 @@ from mq.cli.types import start as start_type
 from mq.errors import DataLoss
 
 if TYPE_CHECKING:
-    from mq.client import Batch
+    from mq import Batch
 
 # Writes the first so many records of a batch.
 Writer = Callable[["Batch", int], None]

@@ -43,6 +43,10 @@ class _Batch:
         return [record.content for record in self.records]
 
     @property
+    def base_offset(self) -> int:
+        return self.records[0].offset
+
+    @property
     def record_count(self) -> int:
         return len(self.records)
 
@@ -167,7 +171,7 @@ class _Subscription:
         self.channel = channel
         self.start = start
         self.on_damage = on_damage
-        self.skipped: list[tuple[int, int]] = []
+        self.skipped = 0
 
     def __enter__(self) -> Self:
         return self
@@ -183,7 +187,7 @@ class _Subscription:
             except DataLoss as error:
                 if self.on_damage == "raise":
                     raise
-                self.skipped.append((error.first_offset, error.next_offset))
+                self.skipped += error.next_offset - error.first_offset
                 position = error.next_offset
                 continue
             yield from result.batches

@@ -157,10 +157,14 @@ def test_a_line_past_the_channels_limit_is_not_gathered_in_memory(
 
 
 def test_a_broker_that_cannot_be_reached_is_code_4(mq: Run, broker: FakeBroker) -> None:
-    """And one line, without a summary of nothing."""
+    """With what to do about it, and without a summary of nothing."""
     broker.unreachable = Unavailable("nothing listens on localhost:50051")
     ran = mq("pub", "c", "x")
-    assert (ran.code, ran.err) == (4, "mq: error: nothing listens on localhost:50051\n")
+    assert ran.code == 4
+    assert ran.err.splitlines() == [
+        "mq: error: nothing listens on localhost:50051",
+        "mq: hint: start a broker with `mq serve`, or name another with --server or MQ_SERVER",
+    ]
 
 
 def test_ctrl_c_flushes_what_was_read_and_tells_how_much(mq: Run, broker: FakeBroker) -> None:

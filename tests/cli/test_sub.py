@@ -165,12 +165,13 @@ def test_damage_stops_with_the_way_on(mq: Run, ten: FakeBroker) -> None:
 
 @pytest.mark.parametrize("damaged", ((0, 1), (4, 6), (9, 10), (0, 10)))
 def test_damage_can_be_left_out(mq: Run, ten: FakeBroker, damaged: tuple[int, int]) -> None:
-    """At the beginning, in the middle, at the end; each range is told."""
+    """At the beginning, in the middle, at the end; all of it is told."""
     ten.channels["c"].damaged = damaged
     ran = mq("sub", "c", "--from", "beginning", "--on-damage", "skip")
     kept = [number for number in range(10) if not damaged[0] <= number < damaged[1]]
     assert (ran.code, ran.text) == (0, "".join(f"{number}\n" for number in kept))
-    assert f"offsets {damaged[0]}-{damaged[1] - 1} are damaged" in ran.err
+    count = damaged[1] - damaged[0]
+    assert f"{count} damaged messages before offset {damaged[1]} are left out" in ran.err
 
 
 def test_damage_is_told_while_following(mq: Run, ten: FakeBroker) -> None:
