@@ -1,0 +1,1 @@
+"""Benchmarks of mq, alone and against others. ``python -m bench --help``."""

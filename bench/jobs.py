@@ -1,0 +1,72 @@
+"""What a worker process can be asked to do. Each function answers with a dict for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench import latency
+from bench.environment import Unavailable
+from bench.peers import registry
+from bench.peers.base import CONSUME, Plan
+from mq.client.loadgen import Load
+
+
+def report(load: Load) -> dict[str, Any]:
+    """A measurement as it is stored."""
+    figures: dict[str, Any] = {
+        "messages": load.messages,
+        "content_bytes": load.content_bytes,
+        "seconds": load.seconds,
+        "messages_per_s": load.messages_per_s,
+        "mb_per_s": load.content_bytes / load.seconds / 1e6,
+    }
+    if load.latencies_ns.size:
+        figures["p50_us"] = load.quantile_us(0.5)
+        figures["p99_us"] = load.quantile_us(0.99)
+        figures["histogram"] = latency.histogram(load.latencies_ns)
+    return figures
+
+
+async def measure(
+    peer: str, address: str, mode: str, workload: str, stream: str, seconds: float, size: int,
+    records: int = 500,
+) -> dict[str, Any]:  # fmt: skip
+    """One workload of the comparison; an empty answer where the broker has no such thing."""
+    driver = registry.driver(peer, address, mode)
+    await driver.open()
+    try:
+        publishes = workload not in CONSUME
+        if publishes:
+            await driver.create(stream)
+        load = await driver.run(workload, Plan(stream, seconds, size, records))
+        if load is None:
+            return {}
+        if publishes:
+            stored = await driver.count(stream)
+            if stored < load.messages:
+                raise Unavailable(f"{peer} acknowledged {load.messages}, but stored {stored}")
+        elif load.content_bytes != load.messages * size:
+            raise Unavailable(f"{peer} did not give back what was stored")
+        if publishes:
+            await driver.drop(stream)
+        return report(load)
+    finally:
+        await driver.close()
+
+
+async def fill(
+    peer: str, address: str, mode: str, stream: str, count: int, size: int
+) -> dict[str, Any]:
+    """Makes a stream with messages to read."""
+    driver = registry.driver(peer, address, mode)
+    await driver.open()
+    try:
+        await driver.create(stream)
+        await driver.fill(stream, count, size)
+        return {"stored": await driver.count(stream)}
+    finally:
+        await driver.close()
+
+
+FUNCTIONS: Mapping[str, Any] = {"measure": measure, "fill": fill}

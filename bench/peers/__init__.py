@@ -1,0 +1,1 @@
+"""mq and the brokers it is compared with, each started and driven alike."""

@@ -1,0 +1,130 @@
+"""mq itself, behind the same interface as the brokers it is compared with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from bench.mq_server import MqServer
+from bench.peers.base import RELAXED, SYNCED, Driver, Peer, Plan, Running
+from mq import AsyncClient
+from mq.client import workloads
+from mq.client.loadgen import Load
+
+# Which front to run, when it isn't the server's own choice.
+FRONT_VARIABLE = "MQ_BENCH_FRONT"
+
+
+class Mq(Peer):
+    """``mq serve`` as it comes."""
+
+    name = "mq"
+    title = "mq"
+    settings: ClassVar[Mapping[str, str]] = {
+        SYNCED: "durability synced (the default)",
+        RELAXED: "durability written",
+    }
+
+    def version(self) -> str:
+        """The version of the package, or that it runs from its source tree."""
+        try:
+            return importlib.metadata.version("mq-broker")
+        except importlib.metadata.PackageNotFoundError:
+            return "source tree"
+
+    def start(self, mode: str, directory: Path) -> Running:
+        """Starts it; the mode is a channel's setting, and made with the channel."""
+        front = os.environ.get(FRONT_VARIABLE, "auto")
+        server = MqServer(directory / "data", directory / "server.log", front)
+        return Running(server.process, server.address)
+
+
+class MqDriver(Driver):
+    """``mq.AsyncClient``."""
+
+    _client: AsyncClient
+
+    async def open(self) -> None:
+        """Connects."""
+        self._client = AsyncClient(self.address)
+
+    async def close(self) -> None:
+        """Disconnects."""
+        await self._client.close()
+
+    async def create(self, stream: str) -> None:
+        """A channel of the mode's durability."""
+        durability = "synced" if self.mode == SYNCED else "written"
+        await self._client.create_channel(stream, durability=durability)
+
+    async def fill(self, stream: str, count: int, size: int) -> None:
+        """Batches of 500: readers are given what was appended."""
+        await workloads.fill(self._client, stream, count=count, size=size, records=500)
+
+    async def count(self, stream: str) -> int:
+        """From the log's start to the durable offset."""
+        return (await self._client.describe_channel(stream)).record_count
+
+    async def drop(self, stream: str) -> None:
+        """Deletes the channel."""
+        await self._client.delete_channel(stream)
+
+    async def one(self, plan: Plan) -> Load:
+        """``publish``."""
+        return await workloads.publish_one(
+            self._client, plan.stream, size=plan.size, seconds=plan.seconds
+        )
+
+    async def in_flight_64(self, plan: Plan) -> Load:
+        """``publish`` in 64 tasks on one connection."""
+        return await workloads.publish_in_flight(
+            self._client, plan.stream, width=64, size=plan.size, seconds=plan.seconds
+        )
+
+    async def one_unary(self, plan: Plan) -> Load:
+        """The first contract's ``Publish``, by generated stubs."""
+        return await self._unary(plan, 1)
+
+    async def in_flight_64_unary(self, plan: Plan) -> Load:
+        """The same with 64 calls in flight."""
+        return await self._unary(plan, 64)
+
+    async def _unary(self, plan: Plan, width: int) -> Load:
+        return await workloads.publish_unary(
+            self.address, plan.stream, width=width, size=plan.size, seconds=plan.seconds
+        )
+
+    async def batch(self, plan: Plan) -> Load:
+        """``publish_many``."""
+        return await self._batches(plan, 1)
+
+    async def batch_x4(self, plan: Plan) -> Load:
+        """``publish_many`` in four tasks."""
+        return await self._batches(plan, 4)
+
+    async def _batches(self, plan: Plan, width: int) -> Load:
+        return await workloads.publish_batches(
+            self._client, plan.stream, records=plan.records, width=width, size=plan.size,
+            seconds=plan.seconds,
+        )  # fmt: skip
+
+    async def producer(self, plan: Plan) -> Load:
+        """The batching producer."""
+        return await workloads.produce(
+            self._client, plan.stream, size=plan.size, seconds=plan.seconds
+        )
+
+    async def read_500(self, plan: Plan) -> Load:
+        """``pull`` of 500 records, one after the other."""
+        return await workloads.pull(
+            self._client, plan.stream, max_records=500, seconds=plan.seconds, ahead=False
+        )
+
+    async def read_best(self, plan: Plan) -> Load:
+        """``pull`` of 1 MiB, the next one under way meanwhile."""
+        return await workloads.pull(
+            self._client, plan.stream, max_bytes=1 << 20, seconds=plan.seconds
+        )
