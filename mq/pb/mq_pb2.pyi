@@ -19,6 +19,22 @@ class Durability(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DURABILITY_SYNCED: _ClassVar[Durability]
     DURABILITY_WRITTEN: _ClassVar[Durability]
 
+class GroupMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GROUP_MODE_UNKNOWN: _ClassVar[GroupMode]
+    GROUP_MODE_SHARED: _ClassVar[GroupMode]
+    GROUP_MODE_KEY_ORDERED: _ClassVar[GroupMode]
+    GROUP_MODE_EXCLUSIVE: _ClassVar[GroupMode]
+
+class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_UNKNOWN: _ClassVar[Refusal]
+    REFUSAL_EXPIRED: _ClassVar[Refusal]
+    REFUSAL_OTHER_CONSUMER: _ClassVar[Refusal]
+    REFUSAL_ALREADY_ACKED: _ClassVar[Refusal]
+    REFUSAL_NEVER_DELIVERED: _ClassVar[Refusal]
+    REFUSAL_FENCED: _ClassVar[Refusal]
+
 class ChannelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CHANNEL_STATE_UNKNOWN: _ClassVar[ChannelState]
@@ -31,6 +47,16 @@ OFFSET_LATEST: Offset
 DURABILITY_DEFAULT: Durability
 DURABILITY_SYNCED: Durability
 DURABILITY_WRITTEN: Durability
+GROUP_MODE_UNKNOWN: GroupMode
+GROUP_MODE_SHARED: GroupMode
+GROUP_MODE_KEY_ORDERED: GroupMode
+GROUP_MODE_EXCLUSIVE: GroupMode
+REFUSAL_UNKNOWN: Refusal
+REFUSAL_EXPIRED: Refusal
+REFUSAL_OTHER_CONSUMER: Refusal
+REFUSAL_ALREADY_ACKED: Refusal
+REFUSAL_NEVER_DELIVERED: Refusal
+REFUSAL_FENCED: Refusal
 CHANNEL_STATE_UNKNOWN: ChannelState
 CHANNEL_STATE_OK: ChannelState
 CHANNEL_STATE_READ_ONLY: ChannelState
@@ -173,16 +199,20 @@ class RecordBatch(_message.Message):
     def __init__(self, base_offset: _Optional[int] = ..., last_offset_delta: _Optional[int] = ..., record_count: _Optional[int] = ..., append_time_ns: _Optional[int] = ..., attributes: _Optional[int] = ..., producer_id: _Optional[int] = ..., sequence: _Optional[int] = ..., durable_through: _Optional[int] = ..., records_crc: _Optional[int] = ..., header_crc: _Optional[int] = ..., records: _Optional[bytes] = ...) -> None: ...
 
 class Records(_message.Message):
-    __slots__ = ("contents", "keys", "headers", "offset_deltas")
+    __slots__ = ("contents", "keys", "headers", "offset_deltas", "deliver_after_ms", "expires_after_ms")
     CONTENTS_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     OFFSET_DELTAS_FIELD_NUMBER: _ClassVar[int]
+    DELIVER_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     contents: _containers.RepeatedScalarFieldContainer[bytes]
     keys: _containers.RepeatedScalarFieldContainer[bytes]
     headers: _containers.RepeatedCompositeFieldContainer[Headers]
     offset_deltas: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, contents: _Optional[_Iterable[bytes]] = ..., keys: _Optional[_Iterable[bytes]] = ..., headers: _Optional[_Iterable[_Union[Headers, _Mapping]]] = ..., offset_deltas: _Optional[_Iterable[int]] = ...) -> None: ...
+    deliver_after_ms: _containers.RepeatedScalarFieldContainer[int]
+    expires_after_ms: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, contents: _Optional[_Iterable[bytes]] = ..., keys: _Optional[_Iterable[bytes]] = ..., headers: _Optional[_Iterable[_Union[Headers, _Mapping]]] = ..., offset_deltas: _Optional[_Iterable[int]] = ..., deliver_after_ms: _Optional[_Iterable[int]] = ..., expires_after_ms: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Headers(_message.Message):
     __slots__ = ("entries",)
@@ -256,15 +286,333 @@ class SegmentFooter(_message.Message):
     reserved_bytes: bytes
     def __init__(self, base_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., end_position: _Optional[int] = ..., frame_count: _Optional[int] = ..., first_append_time_ns: _Optional[int] = ..., last_append_time_ns: _Optional[int] = ..., segment_id: _Optional[bytes] = ..., footer_crc: _Optional[int] = ..., reserved_bytes: _Optional[bytes] = ...) -> None: ...
 
+class GroupConfig(_message.Message):
+    __slots__ = ("mode", "lease_ms", "max_deliveries", "backoff_min_ms", "backoff_max_ms", "dead_letter_channel", "dead_letter_expired")
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_DELIVERIES_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_MIN_MS_FIELD_NUMBER: _ClassVar[int]
+    BACKOFF_MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTER_CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    DEAD_LETTER_EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    mode: GroupMode
+    lease_ms: int
+    max_deliveries: int
+    backoff_min_ms: int
+    backoff_max_ms: int
+    dead_letter_channel: str
+    dead_letter_expired: bool
+    def __init__(self, mode: _Optional[_Union[GroupMode, str]] = ..., lease_ms: _Optional[int] = ..., max_deliveries: _Optional[int] = ..., backoff_min_ms: _Optional[int] = ..., backoff_max_ms: _Optional[int] = ..., dead_letter_channel: _Optional[str] = ..., dead_letter_expired: _Optional[bool] = ...) -> None: ...
+
+class StartPosition(_message.Message):
+    __slots__ = ("offset", "time_ns", "position")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    time_ns: int
+    position: Offset
+    def __init__(self, offset: _Optional[int] = ..., time_ns: _Optional[int] = ..., position: _Optional[_Union[Offset, str]] = ...) -> None: ...
+
+class FetchRequest(_message.Message):
+    __slots__ = ("channel", "group", "consumer", "max_records", "max_bytes", "max_wait_ms", "lease_ms", "start", "config")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    MAX_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    consumer: str
+    max_records: int
+    max_bytes: int
+    max_wait_ms: int
+    lease_ms: int
+    start: StartPosition
+    config: GroupConfig
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., max_records: _Optional[int] = ..., max_bytes: _Optional[int] = ..., max_wait_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ..., start: _Optional[_Union[StartPosition, _Mapping]] = ..., config: _Optional[_Union[GroupConfig, _Mapping]] = ...) -> None: ...
+
+class Delivery(_message.Message):
+    __slots__ = ("first_offset", "next_offset", "delivery_count")
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    first_offset: int
+    next_offset: int
+    delivery_count: int
+    def __init__(self, first_offset: _Optional[int] = ..., next_offset: _Optional[int] = ..., delivery_count: _Optional[int] = ...) -> None: ...
+
+class FetchResponse(_message.Message):
+    __slots__ = ("batches", "deliveries", "lease_until_ms", "epoch", "active")
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    DELIVERIES_FIELD_NUMBER: _ClassVar[int]
+    LEASE_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    batches: _containers.RepeatedCompositeFieldContainer[RecordBatch]
+    deliveries: _containers.RepeatedCompositeFieldContainer[Delivery]
+    lease_until_ms: int
+    epoch: int
+    active: bool
+    def __init__(self, batches: _Optional[_Iterable[_Union[RecordBatch, _Mapping]]] = ..., deliveries: _Optional[_Iterable[_Union[Delivery, _Mapping]]] = ..., lease_until_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., active: _Optional[bool] = ...) -> None: ...
+
+class AckRequest(_message.Message):
+    __slots__ = ("channel", "group", "consumer", "ranges", "epoch")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    consumer: str
+    ranges: _containers.RepeatedCompositeFieldContainer[OffsetRange]
+    epoch: int
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., ranges: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class NackRequest(_message.Message):
+    __slots__ = ("channel", "group", "consumer", "ranges", "epoch", "delay_ms", "reason")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    DELAY_MS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    consumer: str
+    ranges: _containers.RepeatedCompositeFieldContainer[OffsetRange]
+    epoch: int
+    delay_ms: int
+    reason: str
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., ranges: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ..., epoch: _Optional[int] = ..., delay_ms: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ExtendRequest(_message.Message):
+    __slots__ = ("channel", "group", "consumer", "ranges", "epoch", "lease_ms")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    consumer: str
+    ranges: _containers.RepeatedCompositeFieldContainer[OffsetRange]
+    epoch: int
+    lease_ms: int
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., ranges: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ..., epoch: _Optional[int] = ..., lease_ms: _Optional[int] = ...) -> None: ...
+
+class RefusedRange(_message.Message):
+    __slots__ = ("first_offset", "next_offset", "refusal")
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    first_offset: int
+    next_offset: int
+    refusal: Refusal
+    def __init__(self, first_offset: _Optional[int] = ..., next_offset: _Optional[int] = ..., refusal: _Optional[_Union[Refusal, str]] = ...) -> None: ...
+
+class AckResponse(_message.Message):
+    __slots__ = ("refused", "lease_until_ms")
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    LEASE_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    refused: _containers.RepeatedCompositeFieldContainer[RefusedRange]
+    lease_until_ms: int
+    def __init__(self, refused: _Optional[_Iterable[_Union[RefusedRange, _Mapping]]] = ..., lease_until_ms: _Optional[int] = ...) -> None: ...
+
+class ReleaseRequest(_message.Message):
+    __slots__ = ("channel", "group", "consumer")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    consumer: str
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ...) -> None: ...
+
+class ReleaseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CreateGroupRequest(_message.Message):
+    __slots__ = ("channel", "group", "start", "config")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    start: StartPosition
+    config: GroupConfig
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., start: _Optional[_Union[StartPosition, _Mapping]] = ..., config: _Optional[_Union[GroupConfig, _Mapping]] = ...) -> None: ...
+
+class ListGroupsRequest(_message.Message):
+    __slots__ = ("channel",)
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    def __init__(self, channel: _Optional[str] = ...) -> None: ...
+
+class ListGroupsResponse(_message.Message):
+    __slots__ = ("groups",)
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[GroupInfo]
+    def __init__(self, groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ...) -> None: ...
+
+class DescribeGroupRequest(_message.Message):
+    __slots__ = ("channel", "group")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+
+class SeekGroupRequest(_message.Message):
+    __slots__ = ("channel", "group", "start")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    start: StartPosition
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., start: _Optional[_Union[StartPosition, _Mapping]] = ...) -> None: ...
+
+class DeleteGroupRequest(_message.Message):
+    __slots__ = ("channel", "group")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+
+class DeleteGroupResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RedriveGroupRequest(_message.Message):
+    __slots__ = ("channel", "group", "max_records")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    MAX_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    max_records: int
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., max_records: _Optional[int] = ...) -> None: ...
+
+class RedriveGroupResponse(_message.Message):
+    __slots__ = ("record_count",)
+    RECORD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    record_count: int
+    def __init__(self, record_count: _Optional[int] = ...) -> None: ...
+
+class CommitOffsetRequest(_message.Message):
+    __slots__ = ("channel", "group", "offset")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    offset: int
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class CommitOffsetResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CommittedOffsetRequest(_message.Message):
+    __slots__ = ("channel", "group")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    group: str
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
+
+class CommittedOffsetResponse(_message.Message):
+    __slots__ = ("offset",)
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    def __init__(self, offset: _Optional[int] = ...) -> None: ...
+
+class ConsumerInfo(_message.Message):
+    __slots__ = ("name", "in_flight", "acked", "last_seen_ms", "active")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    ACKED_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_MS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    in_flight: int
+    acked: int
+    last_seen_ms: int
+    active: bool
+    def __init__(self, name: _Optional[str] = ..., in_flight: _Optional[int] = ..., acked: _Optional[int] = ..., last_seen_ms: _Optional[int] = ..., active: _Optional[bool] = ...) -> None: ...
+
+class GroupInfo(_message.Message):
+    __slots__ = ("channel", "name", "config", "next_offset", "acked_through", "committed_offset", "messages_behind", "bytes_behind", "seconds_behind", "in_flight", "waiting", "acked", "redelivered", "dead", "expired", "consumers", "epoch")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    ACKED_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    BYTES_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    ACKED_FIELD_NUMBER: _ClassVar[int]
+    REDELIVERED_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    name: str
+    config: GroupConfig
+    next_offset: int
+    acked_through: int
+    committed_offset: int
+    messages_behind: int
+    bytes_behind: int
+    seconds_behind: float
+    in_flight: int
+    waiting: int
+    acked: int
+    redelivered: int
+    dead: int
+    expired: int
+    consumers: _containers.RepeatedCompositeFieldContainer[ConsumerInfo]
+    epoch: int
+    def __init__(self, channel: _Optional[str] = ..., name: _Optional[str] = ..., config: _Optional[_Union[GroupConfig, _Mapping]] = ..., next_offset: _Optional[int] = ..., acked_through: _Optional[int] = ..., committed_offset: _Optional[int] = ..., messages_behind: _Optional[int] = ..., bytes_behind: _Optional[int] = ..., seconds_behind: _Optional[float] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., acked: _Optional[int] = ..., redelivered: _Optional[int] = ..., dead: _Optional[int] = ..., expired: _Optional[int] = ..., consumers: _Optional[_Iterable[_Union[ConsumerInfo, _Mapping]]] = ..., epoch: _Optional[int] = ...) -> None: ...
+
 class ChannelConfig(_message.Message):
-    __slots__ = ("segment_bytes", "durability", "max_message_bytes")
+    __slots__ = ("segment_bytes", "durability", "max_message_bytes", "retention_ms", "retention_bytes", "retention_records", "retain_unacknowledged", "retain_unacknowledged_bytes", "segment_ms", "compact")
     SEGMENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_MS_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    RETAIN_UNACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    RETAIN_UNACKNOWLEDGED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_MS_FIELD_NUMBER: _ClassVar[int]
+    COMPACT_FIELD_NUMBER: _ClassVar[int]
     segment_bytes: int
     durability: Durability
     max_message_bytes: int
-    def __init__(self, segment_bytes: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    retention_ms: int
+    retention_bytes: int
+    retention_records: int
+    retain_unacknowledged: bool
+    retain_unacknowledged_bytes: int
+    segment_ms: int
+    compact: bool
+    def __init__(self, segment_bytes: _Optional[int] = ..., durability: _Optional[_Union[Durability, str]] = ..., max_message_bytes: _Optional[int] = ..., retention_ms: _Optional[int] = ..., retention_bytes: _Optional[int] = ..., retention_records: _Optional[int] = ..., retain_unacknowledged: _Optional[bool] = ..., retain_unacknowledged_bytes: _Optional[int] = ..., segment_ms: _Optional[int] = ..., compact: _Optional[bool] = ...) -> None: ...
 
 class ListChannelsRequest(_message.Message):
     __slots__ = ("prefix", "page_size", "page_token")
@@ -308,6 +656,40 @@ class DeleteChannelResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class PurgeChannelRequest(_message.Message):
+    __slots__ = ("channel", "before_offset", "before_time_ns", "dry_run")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    channel: str
+    before_offset: int
+    before_time_ns: int
+    dry_run: bool
+    def __init__(self, channel: _Optional[str] = ..., before_offset: _Optional[int] = ..., before_time_ns: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class PurgedSegment(_message.Message):
+    __slots__ = ("first_offset", "next_offset", "size_bytes", "last_append_time_ns", "reason")
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAST_APPEND_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    first_offset: int
+    next_offset: int
+    size_bytes: int
+    last_append_time_ns: int
+    reason: str
+    def __init__(self, first_offset: _Optional[int] = ..., next_offset: _Optional[int] = ..., size_bytes: _Optional[int] = ..., last_append_time_ns: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PurgeChannelResponse(_message.Message):
+    __slots__ = ("removed", "log_start_offset")
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    LOG_START_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    removed: _containers.RepeatedCompositeFieldContainer[PurgedSegment]
+    log_start_offset: int
+    def __init__(self, removed: _Optional[_Iterable[_Union[PurgedSegment, _Mapping]]] = ..., log_start_offset: _Optional[int] = ...) -> None: ...
+
 class OffsetRange(_message.Message):
     __slots__ = ("first_offset", "next_offset")
     FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -317,7 +699,7 @@ class OffsetRange(_message.Message):
     def __init__(self, first_offset: _Optional[int] = ..., next_offset: _Optional[int] = ...) -> None: ...
 
 class ChannelInfo(_message.Message):
-    __slots__ = ("name", "id", "config", "log_start_offset", "durable_offset", "stored_bytes", "allocated_bytes", "segment_count", "created_ns", "last_append_time_ns", "state", "state_reason", "publish_records_per_second", "publish_bytes_per_second", "waiting_pulls", "damaged")
+    __slots__ = ("name", "id", "config", "log_start_offset", "durable_offset", "stored_bytes", "allocated_bytes", "segment_count", "created_ns", "last_append_time_ns", "state", "state_reason", "publish_records_per_second", "publish_bytes_per_second", "waiting_pulls", "damaged", "days_to_full")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
@@ -334,6 +716,7 @@ class ChannelInfo(_message.Message):
     PUBLISH_BYTES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     WAITING_PULLS_FIELD_NUMBER: _ClassVar[int]
     DAMAGED_FIELD_NUMBER: _ClassVar[int]
+    DAYS_TO_FULL_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     config: ChannelConfig
@@ -350,4 +733,5 @@ class ChannelInfo(_message.Message):
     publish_bytes_per_second: float
     waiting_pulls: int
     damaged: _containers.RepeatedCompositeFieldContainer[OffsetRange]
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., config: _Optional[_Union[ChannelConfig, _Mapping]] = ..., log_start_offset: _Optional[int] = ..., durable_offset: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., allocated_bytes: _Optional[int] = ..., segment_count: _Optional[int] = ..., created_ns: _Optional[int] = ..., last_append_time_ns: _Optional[int] = ..., state: _Optional[_Union[ChannelState, str]] = ..., state_reason: _Optional[str] = ..., publish_records_per_second: _Optional[float] = ..., publish_bytes_per_second: _Optional[float] = ..., waiting_pulls: _Optional[int] = ..., damaged: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ...) -> None: ...
+    days_to_full: float
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., config: _Optional[_Union[ChannelConfig, _Mapping]] = ..., log_start_offset: _Optional[int] = ..., durable_offset: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., allocated_bytes: _Optional[int] = ..., segment_count: _Optional[int] = ..., created_ns: _Optional[int] = ..., last_append_time_ns: _Optional[int] = ..., state: _Optional[_Union[ChannelState, str]] = ..., state_reason: _Optional[str] = ..., publish_records_per_second: _Optional[float] = ..., publish_bytes_per_second: _Optional[float] = ..., waiting_pulls: _Optional[int] = ..., damaged: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ..., days_to_full: _Optional[float] = ...) -> None: ...

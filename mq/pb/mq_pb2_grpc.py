@@ -79,6 +79,76 @@ class MQServiceStub:
                 request_serializer=mq__pb2.DeleteChannelRequest.SerializeToString,
                 response_deserializer=mq__pb2.DeleteChannelResponse.FromString,
                 _registered_method=True)
+        self.PurgeChannel = channel.unary_unary(
+                '/mq.MQService/PurgeChannel',
+                request_serializer=mq__pb2.PurgeChannelRequest.SerializeToString,
+                response_deserializer=mq__pb2.PurgeChannelResponse.FromString,
+                _registered_method=True)
+        self.Fetch = channel.unary_unary(
+                '/mq.MQService/Fetch',
+                request_serializer=mq__pb2.FetchRequest.SerializeToString,
+                response_deserializer=mq__pb2.FetchResponse.FromString,
+                _registered_method=True)
+        self.Ack = channel.unary_unary(
+                '/mq.MQService/Ack',
+                request_serializer=mq__pb2.AckRequest.SerializeToString,
+                response_deserializer=mq__pb2.AckResponse.FromString,
+                _registered_method=True)
+        self.Nack = channel.unary_unary(
+                '/mq.MQService/Nack',
+                request_serializer=mq__pb2.NackRequest.SerializeToString,
+                response_deserializer=mq__pb2.AckResponse.FromString,
+                _registered_method=True)
+        self.Extend = channel.unary_unary(
+                '/mq.MQService/Extend',
+                request_serializer=mq__pb2.ExtendRequest.SerializeToString,
+                response_deserializer=mq__pb2.AckResponse.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/mq.MQService/Release',
+                request_serializer=mq__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=mq__pb2.ReleaseResponse.FromString,
+                _registered_method=True)
+        self.CreateGroup = channel.unary_unary(
+                '/mq.MQService/CreateGroup',
+                request_serializer=mq__pb2.CreateGroupRequest.SerializeToString,
+                response_deserializer=mq__pb2.GroupInfo.FromString,
+                _registered_method=True)
+        self.ListGroups = channel.unary_unary(
+                '/mq.MQService/ListGroups',
+                request_serializer=mq__pb2.ListGroupsRequest.SerializeToString,
+                response_deserializer=mq__pb2.ListGroupsResponse.FromString,
+                _registered_method=True)
+        self.DescribeGroup = channel.unary_unary(
+                '/mq.MQService/DescribeGroup',
+                request_serializer=mq__pb2.DescribeGroupRequest.SerializeToString,
+                response_deserializer=mq__pb2.GroupInfo.FromString,
+                _registered_method=True)
+        self.SeekGroup = channel.unary_unary(
+                '/mq.MQService/SeekGroup',
+                request_serializer=mq__pb2.SeekGroupRequest.SerializeToString,
+                response_deserializer=mq__pb2.GroupInfo.FromString,
+                _registered_method=True)
+        self.DeleteGroup = channel.unary_unary(
+                '/mq.MQService/DeleteGroup',
+                request_serializer=mq__pb2.DeleteGroupRequest.SerializeToString,
+                response_deserializer=mq__pb2.DeleteGroupResponse.FromString,
+                _registered_method=True)
+        self.RedriveGroup = channel.unary_unary(
+                '/mq.MQService/RedriveGroup',
+                request_serializer=mq__pb2.RedriveGroupRequest.SerializeToString,
+                response_deserializer=mq__pb2.RedriveGroupResponse.FromString,
+                _registered_method=True)
+        self.CommitOffset = channel.unary_unary(
+                '/mq.MQService/CommitOffset',
+                request_serializer=mq__pb2.CommitOffsetRequest.SerializeToString,
+                response_deserializer=mq__pb2.CommitOffsetResponse.FromString,
+                _registered_method=True)
+        self.CommittedOffset = channel.unary_unary(
+                '/mq.MQService/CommittedOffset',
+                request_serializer=mq__pb2.CommittedOffsetRequest.SerializeToString,
+                response_deserializer=mq__pb2.CommittedOffsetResponse.FromString,
+                _registered_method=True)
 
 
 class MQServiceServicer:
@@ -143,6 +213,99 @@ class MQServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeChannel(self, request, context):
+        """Removes records up to an offset or time, by whole segments; with dry_run
+        only tells what would go, and what retention would remove now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Fetch(self, request, context):
+        """Leases records to a consumer of a group; waits up to max_wait_ms.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Ack(self, request, context):
+        """Acknowledged records are never handed out again; durable when answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Nack(self, request, context):
+        """Hands records back, to be redelivered after a delay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Extend(self, request, context):
+        """Prolongs leases while work goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """Hands back all leases of a consumer that closes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGroups(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SeekGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteGroup(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveGroup(self, request, context):
+        """Publishes dead letters to the channel they came from again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitOffset(self, request, context):
+        """A cursor for readers that want no leases.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommittedOffset(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MQServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -190,6 +353,76 @@ def add_MQServiceServicer_to_server(servicer, server):
                     servicer.DeleteChannel,
                     request_deserializer=mq__pb2.DeleteChannelRequest.FromString,
                     response_serializer=mq__pb2.DeleteChannelResponse.SerializeToString,
+            ),
+            'PurgeChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeChannel,
+                    request_deserializer=mq__pb2.PurgeChannelRequest.FromString,
+                    response_serializer=mq__pb2.PurgeChannelResponse.SerializeToString,
+            ),
+            'Fetch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Fetch,
+                    request_deserializer=mq__pb2.FetchRequest.FromString,
+                    response_serializer=mq__pb2.FetchResponse.SerializeToString,
+            ),
+            'Ack': grpc.unary_unary_rpc_method_handler(
+                    servicer.Ack,
+                    request_deserializer=mq__pb2.AckRequest.FromString,
+                    response_serializer=mq__pb2.AckResponse.SerializeToString,
+            ),
+            'Nack': grpc.unary_unary_rpc_method_handler(
+                    servicer.Nack,
+                    request_deserializer=mq__pb2.NackRequest.FromString,
+                    response_serializer=mq__pb2.AckResponse.SerializeToString,
+            ),
+            'Extend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extend,
+                    request_deserializer=mq__pb2.ExtendRequest.FromString,
+                    response_serializer=mq__pb2.AckResponse.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=mq__pb2.ReleaseRequest.FromString,
+                    response_serializer=mq__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'CreateGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGroup,
+                    request_deserializer=mq__pb2.CreateGroupRequest.FromString,
+                    response_serializer=mq__pb2.GroupInfo.SerializeToString,
+            ),
+            'ListGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGroups,
+                    request_deserializer=mq__pb2.ListGroupsRequest.FromString,
+                    response_serializer=mq__pb2.ListGroupsResponse.SerializeToString,
+            ),
+            'DescribeGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeGroup,
+                    request_deserializer=mq__pb2.DescribeGroupRequest.FromString,
+                    response_serializer=mq__pb2.GroupInfo.SerializeToString,
+            ),
+            'SeekGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.SeekGroup,
+                    request_deserializer=mq__pb2.SeekGroupRequest.FromString,
+                    response_serializer=mq__pb2.GroupInfo.SerializeToString,
+            ),
+            'DeleteGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteGroup,
+                    request_deserializer=mq__pb2.DeleteGroupRequest.FromString,
+                    response_serializer=mq__pb2.DeleteGroupResponse.SerializeToString,
+            ),
+            'RedriveGroup': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveGroup,
+                    request_deserializer=mq__pb2.RedriveGroupRequest.FromString,
+                    response_serializer=mq__pb2.RedriveGroupResponse.SerializeToString,
+            ),
+            'CommitOffset': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitOffset,
+                    request_deserializer=mq__pb2.CommitOffsetRequest.FromString,
+                    response_serializer=mq__pb2.CommitOffsetResponse.SerializeToString,
+            ),
+            'CommittedOffset': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommittedOffset,
+                    request_deserializer=mq__pb2.CommittedOffsetRequest.FromString,
+                    response_serializer=mq__pb2.CommittedOffsetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -435,6 +668,384 @@ class MQService:
             '/mq.MQService/DeleteChannel',
             mq__pb2.DeleteChannelRequest.SerializeToString,
             mq__pb2.DeleteChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/PurgeChannel',
+            mq__pb2.PurgeChannelRequest.SerializeToString,
+            mq__pb2.PurgeChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fetch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/Fetch',
+            mq__pb2.FetchRequest.SerializeToString,
+            mq__pb2.FetchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Ack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/Ack',
+            mq__pb2.AckRequest.SerializeToString,
+            mq__pb2.AckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Nack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/Nack',
+            mq__pb2.NackRequest.SerializeToString,
+            mq__pb2.AckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Extend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/Extend',
+            mq__pb2.ExtendRequest.SerializeToString,
+            mq__pb2.AckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/Release',
+            mq__pb2.ReleaseRequest.SerializeToString,
+            mq__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/CreateGroup',
+            mq__pb2.CreateGroupRequest.SerializeToString,
+            mq__pb2.GroupInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/ListGroups',
+            mq__pb2.ListGroupsRequest.SerializeToString,
+            mq__pb2.ListGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/DescribeGroup',
+            mq__pb2.DescribeGroupRequest.SerializeToString,
+            mq__pb2.GroupInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SeekGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/SeekGroup',
+            mq__pb2.SeekGroupRequest.SerializeToString,
+            mq__pb2.GroupInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/DeleteGroup',
+            mq__pb2.DeleteGroupRequest.SerializeToString,
+            mq__pb2.DeleteGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveGroup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/RedriveGroup',
+            mq__pb2.RedriveGroupRequest.SerializeToString,
+            mq__pb2.RedriveGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitOffset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/CommitOffset',
+            mq__pb2.CommitOffsetRequest.SerializeToString,
+            mq__pb2.CommitOffsetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommittedOffset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mq.MQService/CommittedOffset',
+            mq__pb2.CommittedOffsetRequest.SerializeToString,
+            mq__pb2.CommittedOffsetResponse.FromString,
             options,
             channel_credentials,
             insecure,
