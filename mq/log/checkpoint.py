@@ -7,12 +7,15 @@ of what was durable when it was written.
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from crc32c import crc32c
 
-from mq.log.format import FORMAT_VERSION
+from mq.log.files import Files
+from mq.log.format import CHECKPOINT_NAME, FORMAT_VERSION, index_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Checkpoint:
     """
 
     segment_base: int
+    # Hexadecimal; empty if there was no segment.
     segment_id: str
     position: int
     durable_offset: int
@@ -49,7 +53,60 @@ class Checkpoint:
         body = body.removesuffix(b"\n")
         if crc != b"%08x" % crc32c(body):
             return None
-        values = json.loads(body)
-        if values.pop("format", None) != FORMAT_VERSION:
+        try:
+            values = json.loads(body)
+            if values.pop("format") != FORMAT_VERSION:
+                return None
+            return cls(**values)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            # A sound checksum over something else: of another version of mq.
             return None
-        return cls(**values)
+
+
+class CheckpointWriter:
+    """Writes a log's checkpoints and indexes, from any thread, never an older over a newer.
+
+    Args:
+        files: The seam.
+        directory: The log's.
+    """
+
+    def __init__(self, files: Files, directory: Path) -> None:
+        self._files = files
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._newest_offset = 0
+        self._closed = False
+
+    def write(self, checkpoint: Checkpoint, index_content: bytes | None) -> None:
+        """Write the index of the checkpoint's segment, if given, then the checkpoint.
+
+        Does nothing if a newer one was written meanwhile, or after `close`.
+
+        Raises:
+            OSError: It could not be written; the last one is still there.
+        """
+        with self._lock:
+            if self._closed or checkpoint.durable_offset < self._newest_offset:
+                return
+            self._newest_offset = checkpoint.durable_offset
+            if index_content is not None:
+                self._write_index(checkpoint.segment_base, index_content)
+            self._files.replace(self._directory / CHECKPOINT_NAME, checkpoint.encode())
+
+    def write_sealed_index(self, base_offset: int, end_offset: int, content: bytes) -> None:
+        """Write the whole index of a segment that is being sealed.
+
+        A checkpoint planned earlier and written later can't shorten it again.
+        """
+        with self._lock:
+            self._newest_offset = end_offset
+            self._write_index(base_offset, content)
+
+    def _write_index(self, base_offset: int, content: bytes) -> None:
+        self._files.replace(self._directory / index_name(base_offset), content)
+
+    def close(self) -> None:
+        """Write nothing from now on: the directory belongs to whoever opens it next."""
+        with self._lock:
+            self._closed = True

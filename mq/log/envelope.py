@@ -16,6 +16,7 @@ from mq.log.format import (
     HEADER_STRUCT,
     ID_BYTES,
     MAGIC,
+    PADDING_PREFIX_BYTES,
     TAG_FOOTER,
     TAG_HEADER,
     TAG_PADDING,
@@ -89,7 +90,8 @@ def encode_segment_header(header: SegmentHeader) -> bytes:
 def parse_segment_header(raw: bytes) -> SegmentHeader | None:
     """The header in the first bytes of a file, or None if it is not sound.
 
-    The format version is not judged here: a newer one is for the caller to refuse.
+    Another format version is for the caller to refuse: that of a newer header
+    is believed even where the rest of it means something else.
     """
     if len(raw) < HEADER_BYTES:
         return None
@@ -97,6 +99,8 @@ def parse_segment_header(raw: bytes) -> SegmentHeader | None:
     if f[0] != TAG_HEADER or f[3] != MAGIC or f[22] != crc32c(raw[:HEADER_CRC_END]):
         return None
     header = SegmentHeader(f[7], f[9], f[11], f[14], f[17], f[20], f[5])
+    if header.format_version > FORMAT_VERSION:
+        return header
     # The reserved bytes are outside the CRC, and have to be as written.
     return header if encode_segment_header(header) == raw[:HEADER_BYTES] else None
 
@@ -146,5 +150,5 @@ def parse_segment_footer(raw: bytes) -> SegmentFooter | None:
 
 def encode_padding_prefix(end_position: int, capacity_bytes: int) -> bytes:
     """The tag and length that turn the zeros behind the last frame into a field."""
-    size = capacity_bytes - FOOTER_BYTES - end_position - 6
+    size = capacity_bytes - FOOTER_BYTES - end_position - PADDING_PREFIX_BYTES
     return bytes((TAG_PADDING,)) + pad_varint(size)

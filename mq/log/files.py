@@ -7,11 +7,13 @@ are thin: no policy, no retry except for short transfers.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import mmap
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +24,20 @@ from mq.errors import DataDirError
 _IOV_MAX = 1024
 _PAGE = mmap.PAGESIZE
 _ZEROS = bytes(1 << 20)
+# What a file system says that has no fallocate.
+_NO_FALLOCATE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+if sys.platform == "darwin":
+    # fsync there stops at the device's own cache.
+    def _sync(fd: int) -> None:
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+
+    _sync_data = _sync
+else:
+    _sync = os.fsync
+    _sync_data = os.fdatasync
 
 
 class Handle:
@@ -45,7 +59,10 @@ class Map:
     __slots__ = ("_address", "buffer", "view")
 
     def __init__(self, fd: int, length: int) -> None:
-        self.buffer = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ)
+        try:
+            self.buffer = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ)
+        except ValueError as error:
+            raise OSError(errno.EIO, f"the file is shorter than {length} bytes") from error
         self.view = memoryview(self.buffer)
         self._address = np.frombuffer(self.view, np.uint8).ctypes.data
 
@@ -57,7 +74,7 @@ class Map:
         address = ctypes.c_void_p(self._address + first)
         if _libc.mincore(address, ctypes.c_size_t(end - first), vector) != 0:
             return False
-        # Only the lowest bit is defined, and the kernel sets no other.
+        # Only the lowest bit is defined; Linux sets no other.
         return bytes(vector).count(1) == pages
 
     def forget(self) -> None:
@@ -74,13 +91,27 @@ class Files:
         return Handle(os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW), path)
 
     def create(self, path: Path) -> Handle:
-        """Create a file of mode 0600, empty; whatever had the name is replaced."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        """Create a file of mode 0600, empty; whatever had the name loses it.
+
+        Always a new file: one that someone still has open, or that has another
+        name as well, is not touched.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self.unlink(path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return Handle(os.open(path, flags, 0o600), path)
 
     def allocate(self, handle: Handle, length: int) -> None:
-        """Give the file ``length`` bytes of zeros that the device has room for."""
-        os.posix_fallocate(handle.fd, 0, length)
+        """Make the file ``length`` bytes long, with room on the device for all of them.
+
+        What it holds stays; what is added is zeros.
+        """
+        try:
+            os.posix_fallocate(handle.fd, 0, length)
+        except (AttributeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_FALLOCATE:
+                raise
+            self.write_zeros(handle, self.size(handle), length)
 
     def size(self, handle: Handle) -> int:
         """The file's length in bytes."""
@@ -153,27 +184,29 @@ class Files:
 
     def sync_data(self, handle: Handle) -> None:
         """``fdatasync``: the content is on the device when this returns."""
-        os.fdatasync(handle.fd)
+        _sync_data(handle.fd)
 
     def sync(self, handle: Handle) -> None:
         """``fsync``: content and metadata are on the device when this returns."""
-        os.fsync(handle.fd)
+        _sync(handle.fd)
 
     def sync_dir(self, path: Path) -> None:
         """Make the directory's entries (creations, renames, removals) durable."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            _sync(fd)
         finally:
             os.close(fd)
 
     def forget(self, handle: Handle) -> None:
         """Drop the file's clean pages, so that the next read asks the device."""
-        os.posix_fadvise(handle.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle.fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def will_need(self, handle: Handle, position: int, length: int) -> None:
         """Start reading ``[position, position + length)`` into the page cache."""
-        os.posix_fadvise(handle.fd, position, length, os.POSIX_FADV_WILLNEED)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle.fd, position, length, os.POSIX_FADV_WILLNEED)
 
     def map(self, handle: Handle, length: int) -> Map:
         """Map the file's first ``length`` bytes for reading."""
@@ -222,12 +255,20 @@ class Files:
         return handle
 
     def replace(self, path: Path, content: bytes) -> None:
-        """Give ``path`` this content, durably and atomically: old or new, never half."""
+        """Give ``path`` this content, durably and atomically: old or new, never half.
+
+        For one thread at a time and path.
+        """
         scratch = path.with_name(path.name + ".tmp")
         handle = self.create(scratch)
-        self.write(handle, [content], 0)
-        self.sync(handle)
-        self.rename(scratch, path)
+        try:
+            self.write(handle, [content], 0)
+            self.sync(handle)
+            self.rename(scratch, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.unlink(scratch)
+            raise
         self.sync_dir(path.parent)
 
 

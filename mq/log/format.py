@@ -20,7 +20,7 @@ MAGIC: Final = int.from_bytes(b"MQSEGMNT", "little")
 SEGMENT_SUFFIX: Final = ".seg"
 INDEX_SUFFIX: Final = ".idx"
 TORN_SUFFIX: Final = ".torn"
-PREPARED_NAME: Final = "next.tmp"
+SCRATCH_SUFFIX: Final = ".tmp"
 CHECKPOINT_NAME: Final = "checkpoint"
 OFFSET_DIGITS: Final = 20
 
@@ -54,7 +54,6 @@ TAG_RECORDS: Final = 0x7A
 # Where a walk finds what it needs without unpacking the whole header.
 FRAME_LENGTH_AT: Final = 1
 FRAME_BASE_OFFSET_AT: Final = 7
-FRAME_LAST_DELTA_AT: Final = 16
 FRAME_TIME_AT: Final = 26
 
 FRAME_DTYPE: Final = np.dtype(
@@ -169,6 +168,6 @@ def index_name(base_offset: int) -> str:
 def parse_segment_name(name: str) -> int | None:
     """The base offset that a segment's file name gives, or None for another file."""
     stem, dot, suffix = name.partition(".")
-    if dot + suffix != SEGMENT_SUFFIX or len(stem) != OFFSET_DIGITS or not stem.isdecimal():
+    if dot + suffix != SEGMENT_SUFFIX or len(stem) != OFFSET_DIGITS:
         return None
-    return int(stem)
+    return int(stem) if stem.isascii() and stem.isdecimal() else None

@@ -7,6 +7,7 @@ within ``buffer``.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from mq.log.format import (
     FRAME_BASE_OFFSET_AT,
     FRAME_CRC_END,
     FRAME_HEADER_BYTES,
-    FRAME_LAST_DELTA_AT,
     FRAME_LENGTH_AT,
     FRAME_PATTERN,
     FRAME_PREFIX_BYTES,
@@ -39,6 +39,10 @@ from mq.log.format import (
 )
 
 Buffer = bytes | bytearray | memoryview
+
+_BASE_OFFSET = struct.Struct("<Q")
+_BASE_OFFSET_AND_DELTA = struct.Struct("<QxI")
+_APPEND_TIME = struct.Struct("<Q")
 
 
 class Frame(NamedTuple):
@@ -187,50 +191,32 @@ def frame_size(buffer: Buffer, position: int) -> int:
 
 def frame_base_offset(buffer: Buffer, position: int) -> int:
     """The base offset of a frame already known to be sound."""
-    at = position + FRAME_BASE_OFFSET_AT
-    return int.from_bytes(memoryview(buffer)[at : at + 8], "little")
+    base: int = _BASE_OFFSET.unpack_from(buffer, position + FRAME_BASE_OFFSET_AT)[0]
+    return base
 
 
 def frame_next_offset(buffer: Buffer, position: int) -> int:
     """The offset after the last record of a frame already known to be sound."""
-    at = position + FRAME_LAST_DELTA_AT
-    delta = int.from_bytes(memoryview(buffer)[at : at + 4], "little")
-    return frame_base_offset(buffer, position) + delta + 1
+    base: int
+    delta: int
+    base, delta = _BASE_OFFSET_AND_DELTA.unpack_from(buffer, position + FRAME_BASE_OFFSET_AT)
+    return base + delta + 1
 
 
 def frame_time(buffer: Buffer, position: int) -> int:
     """The append time of a frame already known to be sound."""
-    at = position + FRAME_TIME_AT
-    return int.from_bytes(memoryview(buffer)[at : at + 8], "little")
+    time_ns: int = _APPEND_TIME.unpack_from(buffer, position + FRAME_TIME_AT)[0]
+    return time_ns
 
 
-def resync(buffer: Buffer, position: int, limit: int, seed: int, offset_min: int) -> Frame | None:
-    """The first sound header at or after ``position``: where reading can go on.
+def candidates(buffer: Buffer, position: int, limit: int, seed: int) -> Iterator[Frame]:
+    """Everything from ``position`` on that has a sound header of this segment.
 
-    A frame of another segment has another seed and does not pass. A copy of an
-    earlier frame of this segment, inside a message that someone published, has
-    a base offset below ``offset_min`` and does not pass either.
+    Such bytes can also lie inside the records of another frame: whether one is
+    the next frame is for the caller to judge.
     """
     view = memoryview(buffer)[:limit]
     for match in FRAME_PATTERN.finditer(view, position):
         frame = parse_header(buffer, match.start(), limit, seed)
-        if frame is not None and frame.base_offset >= offset_min:
-            return frame
-    return None
-
-
-def walk_headers(
-    buffer: Buffer, position: int, limit: int, seed: int, expected_offset: int
-) -> Iterator[Frame]:
-    """Every frame with a sound header from ``position``, in order, past any damage.
-
-    A gap shows in the next frame's position and base offset.
-    """
-    while position < limit:
-        frame = parse_header(buffer, position, limit, seed)
-        if frame is None:
-            frame = resync(buffer, position + 1, limit, seed, expected_offset)
-            if frame is None:
-                return
-        yield frame
-        position, expected_offset = frame.end, frame.next_offset
+        if frame is not None:
+            yield frame

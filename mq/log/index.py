@@ -86,7 +86,7 @@ class SparseIndex:
     def _floor(self, column: int, value: int, side: Any) -> int:
         # A plain int would be compared as float64, which can't tell times apart.
         row = self._columns[column, : self.count]
-        return int(np.searchsorted(row, np.uint64(value), side=side)) - 1
+        return int(row.searchsorted(np.uint64(value), side)) - 1
 
     def truncated(self, position: int) -> SparseIndex:
         """A copy with only the entries before ``position``, nothing in it verified."""

@@ -6,12 +6,15 @@ exactly as it was found.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mq.errors import ChannelFailed
 from mq.log.checkpoint import Checkpoint
 from mq.log.envelope import (
+    SegmentFooter,
     SegmentHeader,
     parse_segment_footer,
     parse_segment_header,
@@ -23,12 +26,16 @@ from mq.log.format import (
     FORMAT_VERSION,
     HEADER_BYTES,
     NO_ID,
+    SEAL_BYTES,
     parse_segment_name,
+    segment_name,
 )
-from mq.log.frames import segment_seed
+from mq.log.frames import Frame
 from mq.log.index import SparseIndex
-from mq.log.recovery import Tail, scan_tail
-from mq.log.segment import Bound, Segment
+from mq.log.producers import Producers, Receipt
+from mq.log.recovery import Tail, content_end, scan_tail
+from mq.log.segment import Segment
+from mq.log.walk import Bound, walk
 
 
 @dataclass
@@ -41,33 +48,28 @@ class Found:
     # the index of what lies before.
     tail: Tail | None = None
     index: SparseIndex = field(default_factory=SparseIndex)
+    # Zeros at the end of its file are missing.
+    shortened: bool = False
     notices: list[str] = field(default_factory=list)
-
-
-def load_checkpoint(files: Files, directory: Path) -> Checkpoint | None:
-    """The directory's checkpoint, or None if there is none that can be used."""
-    try:
-        handle = files.open(directory / CHECKPOINT_NAME)
-    except FileNotFoundError:
-        return None
-    return Checkpoint.decode(files.read(handle, files.size(handle), 0))
 
 
 def inspect(files: Files, directory: Path, channel_id: bytes) -> Found:
     """Find the channel's segments and check that they follow each other.
 
     Raises:
-        ChannelFailed: A file is missing, foreign, out of order, or of a newer format.
+        ChannelFailed: A file is missing, foreign, out of order, or of another format.
         OSError: The device can't be read.
     """
-    checkpoint = load_checkpoint(files, directory)
-    bases = [b for b in map(parse_segment_name, files.list(directory)) if b is not None]
-    found = Found([], checkpoint)
-    for base in sorted(bases):
-        last = base == max(bases)
-        found.segments.append(_load_segment(files, directory, base, channel_id, found, last))
+    found = Found([], None)
+    found.checkpoint = _load_checkpoint(files, directory, found)
+    names = files.list(directory)
+    bases = sorted(b for b in map(parse_segment_name, names) if b is not None)
+    for base, next_base in itertools.zip_longest(bases, bases[1:]):
+        segment = _load_segment(files, directory / segment_name(base), channel_id, found, next_base)
+        found.segments.append(segment)
     _check_chain(found)
-    _check_against_checkpoint(found)
+    if found.checkpoint is not None:
+        _check_against_checkpoint(found.checkpoint, found.segments)
     if found.segments and not found.segments[-1].sealed:
         _scan_last(files, found)
     return found
@@ -80,63 +82,104 @@ def _refuse(what: str) -> ChannelFailed:
     )
 
 
+def _load_checkpoint(files: Files, directory: Path, found: Found) -> Checkpoint | None:
+    try:
+        handle = files.open(directory / CHECKPOINT_NAME)
+        checkpoint = Checkpoint.decode(files.read(handle, files.size(handle), 0))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        found.notices.append(f"the checkpoint can't be read ({error}); all was scanned")
+        return None
+    if checkpoint is None:
+        found.notices.append("the checkpoint is damaged; all was scanned")
+    return checkpoint
+
+
+# ---- Segments -----------------------------------------------------------------
+
+
 def _load_segment(
-    files: Files, directory: Path, base: int, channel_id: bytes, found: Found, last: bool
+    files: Files, path: Path, channel_id: bytes, found: Found, next_base: int | None
 ) -> Segment:
-    path = directory / f"{base:020d}.seg"
+    base = int(path.stem)
     handle = files.open(path)
     size = files.size(handle)
     header = parse_segment_header(files.read(handle, HEADER_BYTES, 0))
     footer = parse_segment_footer(files.read(handle, FOOTER_BYTES, max(0, size - FOOTER_BYTES)))
     if header is None:
-        header = _header_from_elsewhere(base, size, channel_id, footer and footer.segment_id, found)
+        header = _header_from_elsewhere(base, size, channel_id, footer, found)
         if header is None:
             raise _refuse(f"the header of segment {path.name} is damaged")
         found.notices.append(f"the header of segment {path.name} is damaged; its id was recovered")
-    if header.format_version > FORMAT_VERSION:
+    if header.format_version != FORMAT_VERSION:
         raise _refuse(
             f"segment {path.name} has format {header.format_version}, "
-            f"this version of mq reads up to {FORMAT_VERSION}: upgrade mq"
+            f"this version of mq reads format {FORMAT_VERSION}: use the version that wrote it, "
+            "or a later one"
         )
     if header.channel_id != channel_id:
         raise _refuse(f"segment {path.name} belongs to another channel")
     if header.base_offset != base:
         raise _refuse(f"segment {path.name} holds offsets from {header.base_offset}")
-    if header.capacity_bytes != size:
-        raise _refuse(
-            f"segment {path.name} is {size} bytes long and should be {header.capacity_bytes}"
-        )
+    if header.capacity_bytes < size or (header.capacity_bytes > size and next_base is not None):
+        raise _refuse(_wrong_size(path, size, header.capacity_bytes))
     segment = Segment(path, header)
-    if footer is not None and footer.segment_id == header.segment_id:
+    if footer is not None and _belongs(footer, segment, size):
         segment.seal(footer)
-    elif not last:
-        _seal_by_scan(files, handle, segment, found)
+    elif next_base is not None:
+        _seal_by_scan(files, handle, segment, next_base, found)
     return segment
 
 
+def _wrong_size(path: Path, size: int, capacity_bytes: int) -> str:
+    return f"segment {path.name} is {size} bytes long and should be {capacity_bytes}"
+
+
+def _belongs(footer: SegmentFooter, segment: Segment, size: int) -> bool:
+    return (
+        (footer.segment_id, footer.base_offset) == (segment.segment_id, segment.base_offset)
+        and size == segment.capacity_bytes
+        and HEADER_BYTES <= footer.end_position <= size - SEAL_BYTES
+    )
+
+
 def _header_from_elsewhere(
-    base: int, size: int, channel_id: bytes, footer_id: bytes | None, found: Found
+    base: int, size: int, channel_id: bytes, footer: SegmentFooter | None, found: Found
 ) -> SegmentHeader | None:
     """A stand-in for a damaged header: the id is also in the footer and the checkpoint."""
-    segment_id = footer_id
-    if segment_id is None and found.checkpoint and found.checkpoint.segment_base == base:
-        segment_id = bytes.fromhex(found.checkpoint.segment_id)
-    if segment_id is None:
+    checkpoint = found.checkpoint
+    if footer is not None and footer.base_offset == base:
+        segment_id = footer.segment_id
+    elif checkpoint is not None and checkpoint.segment_base == base and checkpoint.segment_id:
+        segment_id = bytes.fromhex(checkpoint.segment_id)
+    else:
         return None
     previous = found.segments[-1].segment_id if found.segments else NO_ID
     return SegmentHeader(base, size, 0, channel_id, segment_id, previous)
 
 
-def _seal_by_scan(files: Files, handle: Handle, segment: Segment, found: Found) -> None:
-    """A segment followed by another was sealed; its footer is damaged, so read it all."""
-    data = files.read(handle, segment.capacity_bytes - HEADER_BYTES - FOOTER_BYTES, HEADER_BYTES)
-    seed = segment_seed(segment.segment_id)
-    tail = scan_tail(data, HEADER_BYTES, seed, segment.base_offset, 0, 0)
+def _seal_by_scan(
+    files: Files, handle: Handle, segment: Segment, next_base: int, found: Found
+) -> None:
+    """A segment followed by another was sealed; its footer is damaged, so read it all.
+
+    All of it was durable before the next one began, so whatever can't be read
+    is damage. Where it simply ends too early it is an older copy: its end does
+    not meet the next one's beginning then, and the chain is refused.
+    """
+    capacity = segment.capacity_bytes
+    data = files.read(handle, capacity - HEADER_BYTES - FOOTER_BYTES, HEADER_BYTES)
+    end = Bound(next_base, content_end(data, HEADER_BYTES, capacity, HEADER_BYTES))
+    tail = scan_tail(data, Bound(segment.base_offset, HEADER_BYTES), segment.seed, capacity, 0, end)
     segment.end = tail.end
-    segment.frame_count = len(tail.frames)
+    segment.frame_count = len(tail.headers)
     segment.last_append_time_ns = tail.last_append_time_ns
     segment.sealed = True
     found.notices.append(f"the footer of segment {segment.path.name} is damaged; it was read whole")
+    for damage in tail.damage:
+        segment.damage.add(damage)
+        found.notices.append(damage.error().message)
 
 
 def _check_chain(found: Found) -> None:
@@ -153,50 +196,101 @@ def _check_chain(found: Found) -> None:
             )
 
 
-def _check_against_checkpoint(found: Found) -> None:
-    checkpoint, segments = found.checkpoint, found.segments
-    if checkpoint is None:
-        return
+def _check_against_checkpoint(checkpoint: Checkpoint, segments: list[Segment]) -> None:
+    durable = checkpoint.durable_offset
     if not segments:
-        if checkpoint.durable_offset > checkpoint.log_start_offset:
-            raise _refuse(
-                f"all segments are missing; offsets up to {checkpoint.durable_offset} were stored"
-            )
+        if durable > checkpoint.log_start_offset:
+            raise _refuse(f"all segments are missing; offsets up to {durable} were stored")
         return
+    last = segments[-1]
     if segments[0].base_offset > checkpoint.log_start_offset:
         raise _refuse(
             f"the oldest segment begins at offset {segments[0].base_offset}, but the log "
             f"begins at {checkpoint.log_start_offset}: a segment is missing"
         )
-    if checkpoint.segment_base > segments[-1].base_offset:
-        raise _refuse(f"segment {checkpoint.segment_base:020d}.seg is missing")
+    if checkpoint.segment_base > last.base_offset:
+        raise _refuse(f"segment {segment_name(checkpoint.segment_base)} is missing")
+    if last.sealed and durable > last.end.offset:
+        raise _refuse(
+            f"segment {last.path.name} ends at offset {last.end.offset}, but offsets up to "
+            f"{durable} were stored: it is an older copy, or a segment is missing"
+        )
+    for segment in segments:
+        same_base = segment.base_offset == checkpoint.segment_base
+        # A log without segments has a checkpoint without a segment's id.
+        if same_base and checkpoint.segment_id not in ("", segment.segment_id.hex()):
+            raise _refuse(f"segment {segment.path.name} was replaced by another")
+
+
+# ---- The active segment -------------------------------------------------------
 
 
 def _scan_last(files: Files, found: Found) -> None:
     """Scan the active segment from just before the checkpoint, or from its beginning."""
     segment, checkpoint = found.segments[-1], found.checkpoint
-    start = Bound(segment.base_offset, HEADER_BYTES)
+    start = vouched = Bound(segment.base_offset, HEADER_BYTES)
     time_ns = found.segments[-2].last_append_time_ns if len(found.segments) > 1 else 0
-    durable = segment.base_offset
-    if checkpoint is not None:
-        durable = max(durable, checkpoint.durable_offset)
-        if checkpoint.segment_id == segment.segment_id.hex():
-            index = segment.read_index(files)
-            if index is not None and index.count >= checkpoint.index_count > 0:
-                # From the last entry, not from the checkpoint itself: an older
-                # copy of the file, put back, ends before it.
-                last = checkpoint.index_count - 1
-                start = Bound(index.base_offset(last), index.position(last))
-                time_ns = index.append_time_ns(last)
-                found.index = index.truncated(start.position)
-        elif checkpoint.segment_base == segment.base_offset:
-            raise _refuse(f"segment {segment.path.name} is not the one that was written last")
+    if checkpoint is not None and checkpoint.segment_id != segment.segment_id.hex():
+        vouched = Bound(max(segment.base_offset, checkpoint.durable_offset), 0)
+    elif checkpoint is not None:
+        vouched = Bound(checkpoint.durable_offset, checkpoint.position)
+        index = segment.read_index(files)
+        if index is not None and index.count >= checkpoint.index_count > 0:
+            # From the last entry, not from the checkpoint itself: an older
+            # copy of the file, put back, ends before it.
+            last = checkpoint.index_count - 1
+            start = Bound(index.base_offset(last), index.position(last))
+            time_ns = index.append_time_ns(last)
+            found.index = index.truncated(start.position)
     handle = files.open(segment.path, write=True)
     # A killed process leaves pages that are written but not synced, and a failed
     # sync leaves pages that only look clean: sync, drop them, ask the device.
     files.sync_data(handle)
     files.forget(handle)
-    end = min(files.data_end(handle, start.position), segment.capacity_bytes - FOOTER_BYTES)
+    size, capacity = files.size(handle), segment.capacity_bytes
+    end = min(files.data_end(handle, start.position), capacity - FOOTER_BYTES)
     data = files.read(handle, max(0, end - start.position), start.position)
-    seed = segment_seed(segment.segment_id)
-    found.tail = scan_tail(data, start.position, seed, start.offset, time_ns, durable)
+    found.tail = scan_tail(data, start, segment.seed, capacity, time_ns, vouched)
+    found.shortened = size < capacity
+    if found.shortened and found.tail.lost_through is not None:
+        raise _refuse(_wrong_size(segment.path, size, capacity))
+
+
+# ---- Producers ----------------------------------------------------------------
+
+
+def restore_producers(files: Files, found: Found) -> Producers:
+    """The table as it was: the checkpoint's, and the frames after it.
+
+    Raises:
+        OSError: The device can't be read.
+    """
+    producers = Producers()
+    known_offset = 0
+    if found.checkpoint is not None:
+        producers.load_json(found.checkpoint.producers)
+        known_offset = found.checkpoint.durable_offset
+    for segment in found.segments:
+        if segment.sealed and segment.end.offset > known_offset:
+            handle = files.open(segment.path)
+            # Not through the map: a bad sector is an error here, and fatal there.
+            data = files.read(handle, segment.end.position, 0)
+            start = Bound(segment.base_offset, HEADER_BYTES)
+            steps = walk(data, start, segment.end, segment.seed)
+            _replay(producers, (s.frame for s in steps if s.frame is not None), known_offset)
+    if found.tail is not None:
+        _replay(producers, found.tail.headers, known_offset)
+    return producers
+
+
+def _replay(producers: Producers, frames: Iterable[Frame], known_offset: int) -> None:
+    for frame in frames:
+        if frame.producer_id and frame.base_offset >= known_offset:
+            receipt = Receipt(
+                frame.sequence,
+                frame.base_offset,
+                frame.record_count,
+                frame.append_time_ns,
+                frame.records_crc,
+            )
+            producers.record(frame.producer_id, receipt)

@@ -2,91 +2,132 @@
 
 The rule (docs/log_format.md, "Torn or corrupt"): let W be the largest durable
 offset that anything vouches for: the checkpoint, a sealed footer, or
-``durable_through`` of any frame found. A frame that can't be read and begins
-below W was durable once, so it is damage, and is kept and reported. At or above W it was
-never acknowledged: the log is cut there, whatever comes after, because the
+``durable_through`` of any frame found. What can't be read and begins below W
+was durable once, so it is damage, and is kept and reported. At or above W it
+was never acknowledged: the log is cut there, whatever comes after, because the
 kernel writes pages back in any order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mq.log.frames import Frame, records_sound, walk_headers
-from mq.log.segment import Bound, Damage
+from mq.log.envelope import encode_padding_prefix
+from mq.log.format import PADDING_PREFIX_BYTES, SEAL_BYTES
+from mq.log.frames import Frame
+from mq.log.walk import OFFSET_MAX, Bound, Damage, Step, walk
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tail:
     """What a scan found from a known good position to the end of the data."""
 
-    frames: list[Frame]
     end: Bound
     last_append_time_ns: int
-    damage: list[Damage]
+    # Those with a sound header, and of them those with sound records.
+    headers: list[Frame] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    damage: list[Damage] = field(default_factory=list)
     # Bytes behind `end` that are not zeros, [start, end); None: there are none.
-    torn: tuple[int, int] | None
+    torn: tuple[int, int] | None = None
     # W, where it lies beyond `end`: records up to it were durable and are gone.
-    lost_through: int | None
+    lost_through: int | None = None
+
+    def take(self, step: Step) -> None:
+        """Move the end behind a step."""
+        frame, damage = step
+        if frame is not None:
+            self.headers.append(frame)
+            self.last_append_time_ns = frame.append_time_ns
+            if damage is None:
+                self.frames.append(frame)
+        if damage is not None:
+            self.damage.append(damage)
+        self.end = step.after()
 
 
 def scan_tail(
     data: bytes,
-    origin: int,
+    start: Bound,
     seed: int,
-    expected_offset: int,
-    last_append_time_ns: int,
-    durable_offset: int,
+    capacity_bytes: int,
+    append_time_ns: int,
+    vouched: Bound,
 ) -> Tail:
-    """Judge ``data``, what a segment holds from position ``origin`` to its last non-zero.
+    """Judge ``data``, what a segment holds from ``start`` to its last byte that is not zero.
 
     Args:
-        data: The bytes from ``origin`` on; empty if only zeros follow.
-        origin: Their position in the segment, where a frame begins or will begin.
+        data: The bytes from ``start.position`` on; empty if only zeros follow.
+        start: Where a frame begins, or will begin.
         seed: The seed of the segment's header CRCs.
-        expected_offset: The offset that the next frame must have.
-        last_append_time_ns: The append time of the frame before.
-        durable_offset: What checkpoint and footers vouch for.
+        capacity_bytes: The size of the segment's file.
+        append_time_ns: The append time of the frame before.
+        vouched: The durable offset that checkpoint and footers vouch for, and
+            where in this segment its frame begins; 0 where that is not known.
     """
-    headers = walk_headers(data, 0, len(data), seed, expected_offset)
-    sound = [(frame, records_sound(data, frame)) for frame in headers]
-    durable = max((f.durable_through for f, _ in sound), default=0)
-    durable = max(durable, durable_offset)
+    origin = start.position
+    data_end = Bound(OFFSET_MAX, len(data))
+    walked = walk(data, Bound(start.offset, 0), data_end, seed, append_time_ns)
+    steps = [step.moved(origin) for step in walked]
+    durable = max([vouched.offset, *(s.frame.durable_through for s in steps if s.frame)])
+    if durable > vouched.offset:
+        vouched = Bound(durable, 0)
 
-    frames: list[Frame] = []
-    damage: list[Damage] = []
-    position, expected, time_ns = 0, expected_offset, last_append_time_ns
-    for frame, records_ok in sound:
-        skipped = frame.position != position or frame.base_offset != expected
-        if (skipped or not records_ok) and expected >= durable:
+    tail = Tail(start, append_time_ns)
+    for step in steps:
+        if step.damage is not None and tail.end.offset >= durable:
             break
-        if skipped:
-            if frame.base_offset > expected:
-                damage.append(
-                    Damage(expected, frame.base_offset, origin + position, origin + frame.position)
-                )
-            elif frame.base_offset < expected:
-                continue
-        if frame.append_time_ns < time_ns:
-            # Passed its CRC and still goes back in time: not of this history.
+        if step.frame is None and _ends_inside(vouched, step):
+            _settle(tail, data, origin, vouched, more=step.after().offset != OFFSET_MAX)
             break
-        moved = frame._replace(position=origin + frame.position)
-        if records_ok:
-            frames.append(moved)
-        elif frame.base_offset >= durable:
+        if step.after().offset == OFFSET_MAX:
             break
-        else:
-            damage.append(Damage(frame.base_offset, frame.next_offset, moved.position, moved.end))
-        position, expected, time_ns = frame.end, frame.next_offset, frame.append_time_ns
+        tail.take(step)
 
-    torn = None
-    if data[position:].strip(b"\0"):
-        torn = (origin + position, origin + len(data.rstrip(b"\0")))
-    return Tail(
-        frames=frames,
-        end=Bound(expected, origin + position),
-        last_append_time_ns=time_ns,
-        damage=damage,
-        torn=torn,
-        lost_through=durable if durable > expected else None,
-    )
+    rest = content_end(data, origin, capacity_bytes, tail.end.position)
+    if rest > tail.end.position:
+        tail.torn = (tail.end.position, rest)
+    if durable > tail.end.offset:
+        tail.lost_through = durable
+    return tail
+
+
+def _ends_inside(vouched: Bound, step: Step) -> bool:
+    """Whether what was durable ends within damage, at a position that is known."""
+    assert step.damage is not None, "a step is a frame or damage"
+    begins, after = step.damage.position, step.after()
+    return begins < vouched.position and vouched.offset < after.offset
+
+
+def _settle(tail: Tail, data: bytes, origin: int, vouched: Bound, *, more: bool) -> None:
+    """Take what was durable as damage, and leave what follows as torn.
+
+    Where nothing but zeros is left of it, the file is older than the checkpoint
+    or lost its writes: that is not for us to go on from.
+    """
+    begin = tail.end
+    if more or data[begin.position - origin : vouched.position - origin].strip(b"\0"):
+        tail.damage.append(Damage(begin.offset, vouched.offset, begin.position, vouched.position))
+        tail.end = vouched
+
+
+def content_end(data: bytes, origin: int, capacity_bytes: int, from_position: int) -> int:
+    """Where what is not zero ends, padding that a seal had begun to write left out.
+
+    Args:
+        data: What the segment holds from position ``origin`` on.
+        origin: Its position.
+        capacity_bytes: The size of the segment's file.
+        from_position: The position to look from; answered if there is nothing.
+    """
+    rest = data[from_position - origin :].rstrip(b"\0")
+    # The length in the prefix ends with zero bytes, which were stripped too.
+    for cut in range(max(0, len(rest) - PADDING_PREFIX_BYTES), len(rest)):
+        at = from_position + cut
+        if at + SEAL_BYTES > capacity_bytes:
+            break
+        if rest[cut:].ljust(PADDING_PREFIX_BYTES, b"\0") == encode_padding_prefix(
+            at, capacity_bytes
+        ):
+            return at
+    return from_position + len(rest)

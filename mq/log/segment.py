@@ -7,16 +7,21 @@ by one writer and any number of readers: a reader holds its own reference to an
 
 A block is what lies between two index entries. Its frames are checked, both
 CRCs, the first time a block is read after opening; later reads of it are
-slices. What the writer itself wrote needs no check.
+slices. What the writer itself wrote needs no check. Damage never reaches from
+one block into another: the next one begins where the index says.
 """
 
 from __future__ import annotations
 
+import bisect
+import contextlib
+import errno
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from mq.errors import DataLoss
+from mq.errors import Unavailable
 from mq.log.envelope import SegmentFooter, SegmentHeader
 from mq.log.files import Files, Handle, Map
 from mq.log.format import HEADER_BYTES, index_name
@@ -25,36 +30,12 @@ from mq.log.frames import (
     frame_next_offset,
     frame_size,
     frame_time,
-    parse_frame,
-    resync,
     segment_seed,
 )
 from mq.log.index import SparseIndex
+from mq.log.walk import Bound, Damage, walk
 
-
-class Damage(NamedTuple):
-    """Records ``[first_offset, next_offset)`` at ``[position, end)`` can't be read."""
-
-    first_offset: int
-    next_offset: int
-    position: int
-    end: int
-
-    def error(self) -> DataLoss:
-        """The error that tells a reader."""
-        return DataLoss(
-            f"offsets {self.first_offset} to {self.next_offset - 1} are damaged on disk; "
-            f"read on from {self.next_offset}, and run `mq verify` on the data directory",
-            first_offset=self.first_offset,
-            next_offset=self.next_offset,
-        )
-
-
-class Bound(NamedTuple):
-    """Where a segment's readable part ends."""
-
-    offset: int
-    position: int
+READ_STEP_BYTES: Final = 1 << 20
 
 
 class Span(NamedTuple):
@@ -70,30 +51,50 @@ class Span(NamedTuple):
         return self.opened.map.view[self.start : self.end]
 
 
+class DamageList:
+    """The damage known of a segment. It outlives the segment's being closed."""
+
+    __slots__ = ("at", "ranges")
+
+    # Adding is rare: one lock for all.
+    _adding = threading.Lock()
+
+    def __init__(self) -> None:
+        # In order of position; replaced, never changed, so that readers need no lock.
+        self.ranges: tuple[Damage, ...] = ()
+        # By the position where a walk meets it.
+        self.at: dict[int, Damage] = {}
+
+    def add(self, damage: Damage) -> None:
+        """Note a damaged range; what is known from its position on stays as it is."""
+        with self._adding:
+            if damage.position not in self.at:
+                self.at[damage.position] = damage
+                ranges = list(self.ranges)
+                bisect.insort(ranges, damage, key=lambda d: d.position)
+                self.ranges = tuple(ranges)
+
+    def holding(self, offset: int) -> Damage | None:
+        """The range that holds an offset."""
+        for damage in self.ranges:
+            if damage.first_offset <= offset < damage.next_offset:
+                return damage
+        return None
+
+
 class Opened:
     """An open segment: handle, map, index, and the damage found so far."""
 
-    __slots__ = ("_lock", "damage", "damaged_at", "handle", "index", "map", "seed")
+    __slots__ = ("damage", "handle", "index", "map", "seed")
 
-    def __init__(self, handle: Handle, mapped: Map, index: SparseIndex, seed: int) -> None:
+    def __init__(
+        self, handle: Handle, mapped: Map, index: SparseIndex, seed: int, damage: DamageList
+    ) -> None:
         self.handle = handle
         self.map = mapped
         self.index = index
         self.seed = seed
-        # In order of position; `damaged_at` finds one by where a walk meets it.
-        self.damage: list[Damage] = []
-        self.damaged_at: dict[int, Damage] = {}
-        self._lock = threading.Lock()
-
-    def add_damage(self, damage: Damage) -> None:
-        """Note a damaged range; one that begins inside a known range is that range."""
-        with self._lock:
-            for known in self.damage:
-                if known.position <= damage.position < known.end:
-                    self.damaged_at[damage.position] = known
-                    return
-            self.damaged_at[damage.position] = damage
-            self.damage = sorted([*self.damage, damage], key=lambda d: d.position)
+        self.damage = damage
 
     def locate(self, offset: int, bound: Bound) -> int:
         """The position of the frame that holds ``offset``, which is below the bound.
@@ -102,39 +103,37 @@ class Opened:
             DataLoss: The frame is damaged.
         """
         entry = max(self.index.floor_offset(offset), 0)
-        self._verify(entry, entry, bound)
         buffer = self.map.view
-        position = self.index.position(entry)
-        while position < bound.position:
-            damage = self.damaged_at.get(position)
+        for position, damage in self._block(entry, bound):
             if damage is not None:
                 if damage.first_offset <= offset < damage.next_offset:
                     raise damage.error()
-                position = damage.end
             elif offset < frame_next_offset(buffer, position):
                 return position
-            else:
-                position += frame_size(buffer, position)
-        raise Damage(offset, bound.offset, position, bound.position).error()
+        lost = self.damage.holding(offset)
+        raise (lost or Damage(offset, bound.offset, bound.position, bound.position)).error()
 
     def locate_time(self, append_time_ns: int, bound: Bound) -> int:
         """The offset of the first record appended at or after the time.
 
-        ``bound.offset`` if there is none in this segment.
+        Where damage lies just before it, whose time can't be known, that of the
+        damage. ``bound.offset`` if there is none in this segment.
         """
         entry = max(self.index.before_time(append_time_ns), 0)
-        self._verify(entry, entry, bound)
         buffer = self.map.view
-        position = self.index.position(entry)
-        while position < bound.position:
-            damage = self.damaged_at.get(position)
-            if damage is not None:
-                position = damage.end
-                continue
-            if frame_time(buffer, position) >= append_time_ns:
-                return frame_base_offset(buffer, position)
-            position += frame_size(buffer, position)
-        return bound.offset
+        unknown: int | None = None
+        while entry < self.index.count and self.index.position(entry) < bound.position:
+            for position, damage in self._block(entry, bound):
+                if damage is not None:
+                    unknown = damage.first_offset if unknown is None else unknown
+                elif frame_time(buffer, position) < append_time_ns:
+                    unknown = None
+                elif unknown is not None:
+                    return unknown
+                else:
+                    return frame_base_offset(buffer, position)
+            entry += 1
+        return bound.offset if unknown is None else unknown
 
     def span(self, offset: int, max_bytes: int, max_records: int, bound: Bound) -> Span:
         """Frames from the one that holds ``offset``: at least one, about as many as asked.
@@ -149,73 +148,115 @@ class Opened:
             DataLoss: The first frame is damaged.
         """
         start = self.locate(offset, bound)
-        limit = min(bound.position, start + max_bytes)
+        end = min(bound.position, start + max_bytes)
         if max_records and offset + max_records < bound.offset:
-            limit = min(limit, self._after(offset + max_records - 1, bound))
-        end = limit
-        if limit < bound.position:
-            end = self._boundary(start, limit, bound)
-        last = self.index.floor_position(end - 1)
-        self._verify(self.index.floor_position(start), last, bound)
-        for damage in self.damage:
-            if start < damage.position < end:
+            end = min(end, self._after(offset + max_records - 1, bound))
+        if end < bound.position:
+            end = self._boundary(start, end, bound)
+        index = self.index
+        self._verify(index.floor_position(start), index.floor_position(end - 1), bound)
+        for damage in self.damage.ranges:
+            if start < damage.position <= end:
                 end = damage.position
                 break
         return Span(self, start, end, self._offset_at(end, bound))
 
     def _after(self, offset: int, bound: Bound) -> int:
-        try:
-            position = self.locate(offset, bound)
-        except DataLoss as loss:
-            starts = (d.position for d in self.damage if d.first_offset == loss.first_offset)
-            return next(starts, bound.position)
-        return position + frame_size(self.map.view, position)
+        """The end of the frame that holds ``offset``, or the beginning of its damage."""
+        entry = max(self.index.floor_offset(offset), 0)
+        buffer = self.map.view
+        for position, damage in self._block(entry, bound):
+            if damage is not None:
+                if offset < damage.next_offset:
+                    return position
+            elif offset < frame_next_offset(buffer, position):
+                return position + frame_size(buffer, position)
+        return bound.position
 
     def _boundary(self, start: int, limit: int, bound: Bound) -> int:
         """The end of the last frame that ends by ``limit``, or else of the first."""
-        buffer = self.map.view
         entry = self.index.floor_position(limit)
-        self._verify(entry, entry, bound)
-        position = max(start, self.index.position(entry))
-        while position < limit:
-            damage = self.damaged_at.get(position)
-            after = damage.end if damage else position + frame_size(buffer, position)
-            if after > limit and position > start:
-                break
-            position = after
-        return position
+        buffer = self.map.view
+        after = start
+        for position, damage in self._block(entry, bound):
+            if position < start:
+                continue
+            end = damage.end if damage else position + frame_size(buffer, position)
+            if end > limit:
+                return end if position == start else position
+            after = end
+        return after
 
     def _offset_at(self, position: int, bound: Bound) -> int:
-        if position >= bound.position:
-            return bound.offset
-        damage = self.damaged_at.get(position)
+        """The offset of what begins at a boundary whose block is verified."""
+        damage = self.damage.at.get(position)
         if damage is not None:
             return damage.first_offset
+        if position >= bound.position:
+            return bound.offset
         return frame_base_offset(self.map.view, position)
+
+    # ---- Blocks -----------------------------------------------------------
+
+    def blocks(self, offset: int, max_bytes: int, bound: Bound) -> tuple[int, int]:
+        """Where the blocks begin and end that reading from ``offset`` may touch."""
+        start = self.index.position(max(self.index.floor_offset(offset), 0))
+        end = start + max_bytes
+        if end < bound.position:
+            end = self._block_end(self.index.floor_position(end), bound).position
+        return start, min(end, bound.position)
+
+    def condemn(self, start: int, end: int, bound: Bound, files: Files) -> None:
+        """Note as damaged the blocks in ``[start, end)`` that the device can't read.
+
+        Raises:
+            OSError: Something else is wrong than unreadable sectors.
+        """
+        index = self.index
+        for entry in range(index.floor_position(start), index.floor_position(end - 1) + 1):
+            position, block_end = index.position(entry), self._block_end(entry, bound)
+            try:
+                read_through(files, self.handle, position, block_end.position)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                base = index.base_offset(entry)
+                self.damage.add(Damage(base, block_end.offset, position, block_end.position))
+                # It must not be looked at through the map, where it would be fatal.
+                index.verified[entry] = 1
+
+    def _block(self, entry: int, bound: Bound) -> Iterator[tuple[int, Damage | None]]:
+        """The positions of a block's frames, and its damage where it lies. Verifies it."""
+        self._verify(entry, entry, bound)
+        position = self.index.position(entry)
+        end = self._block_end(entry, bound).position
+        damaged = self.damage.at
+        buffer = self.map.view
+        while position < end:
+            damage = damaged.get(position) if damaged else None
+            yield position, damage
+            position = damage.end if damage else position + frame_size(buffer, position)
+
+    def _block_end(self, entry: int, bound: Bound) -> Bound:
+        index = self.index
+        if entry + 1 < index.count:
+            position = index.position(entry + 1)
+            if position < bound.position:
+                return Bound(index.base_offset(entry + 1), position)
+        return bound
 
     def _verify(self, first: int, last: int, bound: Bound) -> None:
         """Check the blocks of entries ``first`` to ``last`` that were not checked yet."""
         verified = self.index.verified
         entry = verified.find(0, first, last + 1)
         while entry != -1:
-            self._verify_block(entry, bound)
+            start = Bound(self.index.base_offset(entry), self.index.position(entry))
+            end = self._block_end(entry, bound)
+            for step in walk(self.map.view, start, end, self.seed):
+                if step.damage is not None:
+                    self.damage.add(step.damage)
             verified[entry] = 1
             entry = verified.find(0, entry + 1, last + 1)
-
-    def _verify_block(self, entry: int, bound: Bound) -> None:
-        index = self.index
-        buffer = self.map.view
-        position = index.position(entry)
-        expected = index.base_offset(entry)
-        end = index.position(entry + 1) if entry + 1 < index.count else bound.position
-        while position < min(end, bound.position):
-            frame = parse_frame(buffer, position, bound.position, self.seed)
-            if frame is not None and frame.base_offset == expected:
-                position, expected = frame.end, frame.next_offset
-                continue
-            damage = find_damage(buffer, position, expected, bound, self.seed)
-            self.add_damage(damage)
-            position, expected = damage.end, damage.next_offset
 
 
 class Segment:
@@ -226,6 +267,7 @@ class Segment:
         "capacity_bytes",
         "channel_id",
         "created_ns",
+        "damage",
         "end",
         "frame_count",
         "last_append_time_ns",
@@ -249,7 +291,13 @@ class Segment:
         self.end = Bound(header.base_offset, HEADER_BYTES)
         self.frame_count = 0
         self.last_append_time_ns = 0
+        self.damage = DamageList()
         self.opened: Opened | None = None
+
+    @property
+    def seed(self) -> int:
+        """The seed of its header CRCs."""
+        return segment_seed(self.segment_id)
 
     @property
     def stored_bytes(self) -> int:
@@ -264,31 +312,29 @@ class Segment:
         self.sealed = True
 
     def open(self, files: Files) -> Opened:
-        """Handle, map and index; the index is rebuilt in memory if its file can't be used.
+        """Handle, map and index of a sealed segment; one without a usable index is given one.
 
         Raises:
+            Unavailable: It is an active one, which only its log can open.
             OSError: The file is gone or can't be read.
         """
         opened = self.opened
         if opened is None:
+            if not self.sealed:
+                raise Unavailable("the log was closed meanwhile; try again")
             handle = files.open(self.path)
             mapped = files.map(handle, self.capacity_bytes)
-            seed = segment_seed(self.segment_id)
             index = self.read_index(files)
             if index is None:
-                index, damage = scan_index(mapped.view, self.base_offset, self.end, seed)
-                opened = Opened(handle, mapped, index, seed)
-                for found in damage:
-                    opened.add_damage(found)
-            else:
-                opened = Opened(handle, mapped, index, seed)
+                index = self._rebuild_index(files, handle, mapped)
+            opened = Opened(handle, mapped, index, self.seed, self.damage)
             self.opened = opened
         return opened
 
     def read_index(self, files: Files) -> SparseIndex | None:
         """The index in this segment's index file, or None if there is no usable one."""
         try:
-            handle = files.open(self.path.with_name(index_name(self.base_offset)))
+            handle = files.open(self._index_path)
             raw = files.read(handle, files.size(handle), 0)
         except OSError:
             return None
@@ -297,32 +343,43 @@ class Segment:
             return None
         return index
 
+    @property
+    def _index_path(self) -> Path:
+        return self.path.with_name(index_name(self.base_offset))
+
+    def _rebuild_index(self, files: Files, handle: Handle, mapped: Map) -> SparseIndex:
+        # Through the map, this much cold data would stall every thread.
+        read_through(files, handle, 0, self.end.position)
+        start = Bound(self.base_offset, HEADER_BYTES)
+        index, damage = scan_index(mapped.view, start, self.end, self.seed)
+        for found in damage:
+            self.damage.add(found)
+        with contextlib.suppress(OSError):
+            files.replace(self._index_path, index.encode(self.segment_id))
+        return index
+
+
+def read_through(files: Files, handle: Handle, start: int, end: int) -> None:
+    """Have ``[start, end)`` in the page cache: an unreadable sector is an error here.
+
+    Through a map it would be a signal that kills the process.
+    """
+    for at in range(start, end, READ_STEP_BYTES):
+        files.read(handle, min(READ_STEP_BYTES, end - at), at)
+
 
 def scan_index(
-    buffer: memoryview, base_offset: int, end: Bound, seed: int
+    buffer: memoryview, start: Bound, end: Bound, seed: int
 ) -> tuple[SparseIndex, list[Damage]]:
     """Build a segment's index by reading all its frames; they count as verified."""
     index = SparseIndex()
     damages = []
-    position, expected = HEADER_BYTES, base_offset
-    while position < end.position:
-        frame = parse_frame(buffer, position, end.position, seed)
-        if frame is not None and frame.base_offset == expected:
-            index.add(frame.base_offset, position, frame.append_time_ns)
-            position, expected = frame.end, frame.next_offset
-            continue
-        if index.count == 0:
-            # The first entry always stands for the segment's beginning.
-            index.add(base_offset, HEADER_BYTES, 0)
-        damage = find_damage(buffer, position, expected, end, seed)
-        damages.append(damage)
-        position, expected = damage.end, damage.next_offset
+    for frame, damage in walk(buffer, start, end, seed):
+        if damage is not None:
+            damages.append(damage)
+            if index.count == 0:
+                # The first entry always stands for the segment's beginning.
+                index.add(start.offset, start.position, 0)
+        elif frame is not None:
+            index.add(frame.base_offset, frame.position, frame.append_time_ns)
     return index, damages
-
-
-def find_damage(buffer: memoryview, position: int, expected: int, end: Bound, seed: int) -> Damage:
-    """The damaged range that begins at ``position``, where ``expected`` should be."""
-    found = resync(buffer, position + 1, end.position, seed, expected)
-    if found is None:
-        return Damage(expected, end.offset, position, end.position)
-    return Damage(expected, found.base_offset, position, found.position)

@@ -1,0 +1,151 @@
+"""Reading a log: which segments, which part of the map, and without stalling anyone.
+
+Any number of threads read. What they may see is one tuple, which the writer
+replaces in one step when it grows, so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Final, NamedTuple
+
+from mq.errors import DataLoss
+from mq.log.cache import SegmentCache
+from mq.log.files import Files, Map
+from mq.log.segment import Opened, Segment, Span, read_through
+from mq.log.walk import OFFSET_MAX, Bound
+
+# How far back from its end an active segment is taken to be in memory.
+_HOT_BYTES: Final = 4 << 20
+_READAHEAD_BYTES: Final = 4 << 20
+
+
+class View(NamedTuple):
+    """What readers may see: the segments, and where the last one's durable part ends."""
+
+    segments: tuple[Segment, ...]
+    durable: Bound
+
+    def at(self, offset: int) -> tuple[Segment, Bound]:
+        """The segment that holds an offset, and the end of its readable part."""
+        segments = self.segments
+        low, high = 0, len(segments) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            if segments[middle].base_offset <= offset:
+                low = middle
+            else:
+                high = middle - 1
+        return segments[low], self.durable if low == len(segments) - 1 else segments[low].end
+
+
+class ReadResult(NamedTuple):
+    """Frames from ``start_offset`` on, in ``spans``; pull next at ``next_offset``."""
+
+    start_offset: int
+    next_offset: int
+    spans: list[Span]
+    # Maps of sealed segments that this read has come to the end of.
+    finished: list[Map]
+
+    def join(self, *trailer: bytes) -> bytes:
+        """All bytes in one object: the only copy made of them."""
+        joined = b"".join([*(span.view() for span in self.spans), *trailer])
+        for mapped in self.finished:
+            # A replay of everything must not leave everything in our page tables.
+            mapped.forget()
+        return joined
+
+
+class Reader:
+    """Finds frames by offset and by time."""
+
+    def __init__(self, files: Files, cache: SegmentCache) -> None:
+        self._files = files
+        self._cache = cache
+
+    def read(
+        self, view: View, offset: int, max_bytes: int, max_records: int, *, may_block: bool
+    ) -> ReadResult | None:
+        """See `Log.read`; ``offset`` is within the log."""
+        durable_offset = view.durable.offset
+        next_offset = offset
+        spans: list[Span] = []
+        finished: list[Map] = []
+        while next_offset < durable_offset and (max_bytes > 0 or not spans):
+            segment, bound = view.at(next_offset)
+            opened = self._open(segment, next_offset, max_bytes, bound, may_block=may_block)
+            if opened is None:
+                if spans:
+                    break
+                return None
+            try:
+                records = max_records and max_records - (next_offset - offset)
+                span = opened.span(next_offset, max_bytes, records, bound)
+            except DataLoss:
+                if spans:
+                    break
+                raise
+            size = span.end - span.start
+            if spans and size > max_bytes:
+                # Only a first frame is returned whole whatever its size.
+                break
+            spans.append(span)
+            max_bytes -= size
+            next_offset = span.next_offset
+            if segment.sealed and span.end >= bound.position:
+                finished.append(opened.map)
+            if span.end < bound.position or 0 < max_records <= next_offset - offset:
+                break
+        return ReadResult(offset, next_offset, spans, finished)
+
+    def seek_time(self, view: View, append_time_ns: int) -> int:
+        """The offset of the first record appended at or after the time.
+
+        The durable offset if there is none.
+        """
+        wanted = min(max(append_time_ns, 0), OFFSET_MAX)
+        for segment in view.segments:
+            last = segment is view.segments[-1]
+            bound = view.durable if last else segment.end
+            if not last and segment.last_append_time_ns < wanted:
+                continue
+            if bound.offset == segment.base_offset:
+                continue
+            opened = self._touch(segment)
+            found = opened.locate_time(wanted, bound)
+            if found < bound.offset:
+                return found
+        return view.durable.offset
+
+    def _touch(self, segment: Segment) -> Opened:
+        opened = segment.opened or segment.open(self._files)
+        if segment.sealed:
+            self._cache.touch(segment)
+        return opened
+
+    def _open(
+        self, segment: Segment, offset: int, max_bytes: int, bound: Bound, *, may_block: bool
+    ) -> Opened | None:
+        """The segment, open, with what is to be read of it in memory; None: it would block."""
+        if segment.opened is None and not may_block:
+            return None
+        opened = self._touch(segment)
+        start, end = opened.blocks(offset, max_bytes, bound)
+        if not segment.sealed and bound.position - start < _HOT_BYTES:
+            return opened
+        if not opened.map.resident(start, end):
+            if not may_block:
+                return None
+            self._load(opened, start, end, bound)
+        return opened
+
+    def _load(self, opened: Opened, start: int, end: int, bound: Bound) -> None:
+        """Read into the page cache: a fault through the map would hold the GIL."""
+        self._files.will_need(opened.handle, start, end - start + _READAHEAD_BYTES)
+        try:
+            read_through(self._files, opened.handle, start, end)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            opened.condemn(start, end, bound, self._files)
