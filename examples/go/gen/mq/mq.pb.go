@@ -129,6 +129,122 @@ func (Durability) EnumDescriptor() ([]byte, []int) {
 	return file_mq_proto_rawDescGZIP(), []int{1}
 }
 
+type GroupMode int32
+
+const (
+	GroupMode_GROUP_MODE_UNKNOWN GroupMode = 0
+	// Consumers share; a record goes to whoever fetches.
+	GroupMode_GROUP_MODE_SHARED GroupMode = 1
+	// Records of one key go to one consumer at a time, in order.
+	GroupMode_GROUP_MODE_KEY_ORDERED GroupMode = 2
+	// One consumer is active, the others stand by.
+	GroupMode_GROUP_MODE_EXCLUSIVE GroupMode = 3
+)
+
+// Enum value maps for GroupMode.
+var (
+	GroupMode_name = map[int32]string{
+		0: "GROUP_MODE_UNKNOWN",
+		1: "GROUP_MODE_SHARED",
+		2: "GROUP_MODE_KEY_ORDERED",
+		3: "GROUP_MODE_EXCLUSIVE",
+	}
+	GroupMode_value = map[string]int32{
+		"GROUP_MODE_UNKNOWN":     0,
+		"GROUP_MODE_SHARED":      1,
+		"GROUP_MODE_KEY_ORDERED": 2,
+		"GROUP_MODE_EXCLUSIVE":   3,
+	}
+)
+
+func (x GroupMode) Enum() *GroupMode {
+	p := new(GroupMode)
+	*p = x
+	return p
+}
+
+func (x GroupMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GroupMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_mq_proto_enumTypes[2].Descriptor()
+}
+
+func (GroupMode) Type() protoreflect.EnumType {
+	return &file_mq_proto_enumTypes[2]
+}
+
+func (x GroupMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GroupMode.Descriptor instead.
+func (GroupMode) EnumDescriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{2}
+}
+
+type Refusal int32
+
+const (
+	Refusal_REFUSAL_UNKNOWN Refusal = 0
+	// The lease had run out.
+	Refusal_REFUSAL_EXPIRED Refusal = 1
+	// Leased to another consumer.
+	Refusal_REFUSAL_OTHER_CONSUMER  Refusal = 2
+	Refusal_REFUSAL_ALREADY_ACKED   Refusal = 3
+	Refusal_REFUSAL_NEVER_DELIVERED Refusal = 4
+	// Of an earlier epoch of an exclusive group.
+	Refusal_REFUSAL_FENCED Refusal = 5
+)
+
+// Enum value maps for Refusal.
+var (
+	Refusal_name = map[int32]string{
+		0: "REFUSAL_UNKNOWN",
+		1: "REFUSAL_EXPIRED",
+		2: "REFUSAL_OTHER_CONSUMER",
+		3: "REFUSAL_ALREADY_ACKED",
+		4: "REFUSAL_NEVER_DELIVERED",
+		5: "REFUSAL_FENCED",
+	}
+	Refusal_value = map[string]int32{
+		"REFUSAL_UNKNOWN":         0,
+		"REFUSAL_EXPIRED":         1,
+		"REFUSAL_OTHER_CONSUMER":  2,
+		"REFUSAL_ALREADY_ACKED":   3,
+		"REFUSAL_NEVER_DELIVERED": 4,
+		"REFUSAL_FENCED":          5,
+	}
+)
+
+func (x Refusal) Enum() *Refusal {
+	p := new(Refusal)
+	*p = x
+	return p
+}
+
+func (x Refusal) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Refusal) Descriptor() protoreflect.EnumDescriptor {
+	return file_mq_proto_enumTypes[3].Descriptor()
+}
+
+func (Refusal) Type() protoreflect.EnumType {
+	return &file_mq_proto_enumTypes[3]
+}
+
+func (x Refusal) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Refusal.Descriptor instead.
+func (Refusal) EnumDescriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{3}
+}
+
 type ChannelState int32
 
 const (
@@ -167,11 +283,11 @@ func (x ChannelState) String() string {
 }
 
 func (ChannelState) Descriptor() protoreflect.EnumDescriptor {
-	return file_mq_proto_enumTypes[2].Descriptor()
+	return file_mq_proto_enumTypes[4].Descriptor()
 }
 
 func (ChannelState) Type() protoreflect.EnumType {
-	return &file_mq_proto_enumTypes[2]
+	return &file_mq_proto_enumTypes[4]
 }
 
 func (x ChannelState) Number() protoreflect.EnumNumber {
@@ -180,7 +296,7 @@ func (x ChannelState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ChannelState.Descriptor instead.
 func (ChannelState) EnumDescriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{2}
+	return file_mq_proto_rawDescGZIP(), []int{4}
 }
 
 type CreateChannelRequest struct {
@@ -892,7 +1008,8 @@ type RecordBatch struct {
 	RecordCount     uint32                 `protobuf:"fixed32,3,opt,name=record_count,json=recordCount,proto3" json:"record_count,omitempty"`
 	// Unix nanoseconds; never goes back within a channel.
 	AppendTimeNs uint64 `protobuf:"fixed64,4,opt,name=append_time_ns,json=appendTimeNs,proto3" json:"append_time_ns,omitempty"`
-	// Bits 0-2: codec of records (0: none). The others are reserved, zero.
+	// Bits 0-2: codec of records (0: none). Bit 3: records have deliver_after_ms
+	// or expires_after_ms. Bit 4: records have keys. The others are zero.
 	Attributes uint32 `protobuf:"fixed32,5,opt,name=attributes,proto3" json:"attributes,omitempty"`
 	ProducerId uint64 `protobuf:"fixed64,6,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
 	Sequence   uint64 `protobuf:"fixed64,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -1021,9 +1138,13 @@ type Records struct {
 	Keys     [][]byte               `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	Headers  []*Headers             `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
 	// Which offsets are here, relative to base_offset; empty: 0, 1, 2, ...
-	OffsetDeltas  []uint32 `protobuf:"varint,4,rep,packed,name=offset_deltas,json=offsetDeltas,proto3" json:"offset_deltas,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	OffsetDeltas []uint32 `protobuf:"varint,4,rep,packed,name=offset_deltas,json=offsetDeltas,proto3" json:"offset_deltas,omitempty"`
+	// Milliseconds after the append before which no group hands the record out.
+	DeliverAfterMs []uint64 `protobuf:"varint,5,rep,packed,name=deliver_after_ms,json=deliverAfterMs,proto3" json:"deliver_after_ms,omitempty"`
+	// Milliseconds after the append from which no group hands it out; 0: never.
+	ExpiresAfterMs []uint64 `protobuf:"varint,6,rep,packed,name=expires_after_ms,json=expiresAfterMs,proto3" json:"expires_after_ms,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Records) Reset() {
@@ -1080,6 +1201,20 @@ func (x *Records) GetHeaders() []*Headers {
 func (x *Records) GetOffsetDeltas() []uint32 {
 	if x != nil {
 		return x.OffsetDeltas
+	}
+	return nil
+}
+
+func (x *Records) GetDeliverAfterMs() []uint64 {
+	if x != nil {
+		return x.DeliverAfterMs
+	}
+	return nil
+}
+
+func (x *Records) GetExpiresAfterMs() []uint64 {
+	if x != nil {
+		return x.ExpiresAfterMs
 	}
 	return nil
 }
@@ -1476,6 +1611,1830 @@ func (x *SegmentFooter) GetReservedBytes() []byte {
 	return nil
 }
 
+// Absent fields keep the default (create) or what is set.
+type GroupConfig struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Mode    *GroupMode             `protobuf:"varint,1,opt,name=mode,proto3,enum=mq.GroupMode,oneof" json:"mode,omitempty"`
+	LeaseMs *uint32                `protobuf:"varint,2,opt,name=lease_ms,json=leaseMs,proto3,oneof" json:"lease_ms,omitempty"`
+	// After this many deliveries a record becomes a dead letter; 0: never.
+	MaxDeliveries *uint32 `protobuf:"varint,3,opt,name=max_deliveries,json=maxDeliveries,proto3,oneof" json:"max_deliveries,omitempty"`
+	BackoffMinMs  *uint32 `protobuf:"varint,4,opt,name=backoff_min_ms,json=backoffMinMs,proto3,oneof" json:"backoff_min_ms,omitempty"`
+	BackoffMaxMs  *uint32 `protobuf:"varint,5,opt,name=backoff_max_ms,json=backoffMaxMs,proto3,oneof" json:"backoff_max_ms,omitempty"`
+	// Empty: "<channel>.dead".
+	DeadLetterChannel *string `protobuf:"bytes,6,opt,name=dead_letter_channel,json=deadLetterChannel,proto3,oneof" json:"dead_letter_channel,omitempty"`
+	// Expired records become dead letters too.
+	DeadLetterExpired *bool `protobuf:"varint,7,opt,name=dead_letter_expired,json=deadLetterExpired,proto3,oneof" json:"dead_letter_expired,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *GroupConfig) Reset() {
+	*x = GroupConfig{}
+	mi := &file_mq_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupConfig) ProtoMessage() {}
+
+func (x *GroupConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupConfig.ProtoReflect.Descriptor instead.
+func (*GroupConfig) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GroupConfig) GetMode() GroupMode {
+	if x != nil && x.Mode != nil {
+		return *x.Mode
+	}
+	return GroupMode_GROUP_MODE_UNKNOWN
+}
+
+func (x *GroupConfig) GetLeaseMs() uint32 {
+	if x != nil && x.LeaseMs != nil {
+		return *x.LeaseMs
+	}
+	return 0
+}
+
+func (x *GroupConfig) GetMaxDeliveries() uint32 {
+	if x != nil && x.MaxDeliveries != nil {
+		return *x.MaxDeliveries
+	}
+	return 0
+}
+
+func (x *GroupConfig) GetBackoffMinMs() uint32 {
+	if x != nil && x.BackoffMinMs != nil {
+		return *x.BackoffMinMs
+	}
+	return 0
+}
+
+func (x *GroupConfig) GetBackoffMaxMs() uint32 {
+	if x != nil && x.BackoffMaxMs != nil {
+		return *x.BackoffMaxMs
+	}
+	return 0
+}
+
+func (x *GroupConfig) GetDeadLetterChannel() string {
+	if x != nil && x.DeadLetterChannel != nil {
+		return *x.DeadLetterChannel
+	}
+	return ""
+}
+
+func (x *GroupConfig) GetDeadLetterExpired() bool {
+	if x != nil && x.DeadLetterExpired != nil {
+		return *x.DeadLetterExpired
+	}
+	return false
+}
+
+// Where a group begins, or is moved to.
+type StartPosition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Start:
+	//
+	//	*StartPosition_Offset
+	//	*StartPosition_TimeNs
+	//	*StartPosition_Position
+	Start         isStartPosition_Start `protobuf_oneof:"start"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartPosition) Reset() {
+	*x = StartPosition{}
+	mi := &file_mq_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartPosition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartPosition) ProtoMessage() {}
+
+func (x *StartPosition) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartPosition.ProtoReflect.Descriptor instead.
+func (*StartPosition) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *StartPosition) GetStart() isStartPosition_Start {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *StartPosition) GetOffset() uint64 {
+	if x != nil {
+		if x, ok := x.Start.(*StartPosition_Offset); ok {
+			return x.Offset
+		}
+	}
+	return 0
+}
+
+func (x *StartPosition) GetTimeNs() int64 {
+	if x != nil {
+		if x, ok := x.Start.(*StartPosition_TimeNs); ok {
+			return x.TimeNs
+		}
+	}
+	return 0
+}
+
+func (x *StartPosition) GetPosition() Offset {
+	if x != nil {
+		if x, ok := x.Start.(*StartPosition_Position); ok {
+			return x.Position
+		}
+	}
+	return Offset_OFFSET_UNKNOWN
+}
+
+type isStartPosition_Start interface {
+	isStartPosition_Start()
+}
+
+type StartPosition_Offset struct {
+	Offset uint64 `protobuf:"varint,1,opt,name=offset,proto3,oneof"`
+}
+
+type StartPosition_TimeNs struct {
+	TimeNs int64 `protobuf:"varint,2,opt,name=time_ns,json=timeNs,proto3,oneof"`
+}
+
+type StartPosition_Position struct {
+	Position Offset `protobuf:"varint,3,opt,name=position,proto3,enum=mq.Offset,oneof"`
+}
+
+func (*StartPosition_Offset) isStartPosition_Start() {}
+
+func (*StartPosition_TimeNs) isStartPosition_Start() {}
+
+func (*StartPosition_Position) isStartPosition_Start() {}
+
+type FetchRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group   string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	// The consumer's name, unique in the group and the same in all its calls.
+	Consumer string `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	// 0: 500.
+	MaxRecords uint32 `protobuf:"varint,4,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
+	// 0: 1 MiB.
+	MaxBytes  uint32 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
+	MaxWaitMs uint32 `protobuf:"varint,6,opt,name=max_wait_ms,json=maxWaitMs,proto3" json:"max_wait_ms,omitempty"`
+	// 0: the group's.
+	LeaseMs uint32 `protobuf:"varint,7,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	// Of a group that this call creates; absent: beginning.
+	Start         *StartPosition `protobuf:"bytes,8,opt,name=start,proto3" json:"start,omitempty"`
+	Config        *GroupConfig   `protobuf:"bytes,9,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchRequest) Reset() {
+	*x = FetchRequest{}
+	mi := &file_mq_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRequest) ProtoMessage() {}
+
+func (x *FetchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
+func (*FetchRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FetchRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetMaxRecords() uint32 {
+	if x != nil {
+		return x.MaxRecords
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetMaxBytes() uint32 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetMaxWaitMs() uint32 {
+	if x != nil {
+		return x.MaxWaitMs
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetStart() *StartPosition {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetConfig() *GroupConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+// Records [first_offset, next_offset), leased to the consumer.
+type Delivery struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	FirstOffset uint64                 `protobuf:"varint,1,opt,name=first_offset,json=firstOffset,proto3" json:"first_offset,omitempty"`
+	NextOffset  uint64                 `protobuf:"varint,2,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	// 1 for the first time.
+	DeliveryCount uint32 `protobuf:"varint,3,opt,name=delivery_count,json=deliveryCount,proto3" json:"delivery_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delivery) Reset() {
+	*x = Delivery{}
+	mi := &file_mq_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delivery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delivery) ProtoMessage() {}
+
+func (x *Delivery) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delivery.ProtoReflect.Descriptor instead.
+func (*Delivery) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Delivery) GetFirstOffset() uint64 {
+	if x != nil {
+		return x.FirstOffset
+	}
+	return 0
+}
+
+func (x *Delivery) GetNextOffset() uint64 {
+	if x != nil {
+		return x.NextOffset
+	}
+	return 0
+}
+
+func (x *Delivery) GetDeliveryCount() uint32 {
+	if x != nil {
+		return x.DeliveryCount
+	}
+	return 0
+}
+
+type FetchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole batches; only the offsets in deliveries are leased.
+	Batches    []*RecordBatch `protobuf:"bytes,1,rep,name=batches,proto3" json:"batches,omitempty"`
+	Deliveries []*Delivery    `protobuf:"bytes,2,rep,name=deliveries,proto3" json:"deliveries,omitempty"`
+	// When the leases end, Unix milliseconds on the broker's clock.
+	LeaseUntilMs int64 `protobuf:"varint,3,opt,name=lease_until_ms,json=leaseUntilMs,proto3" json:"lease_until_ms,omitempty"`
+	// To be sent with acknowledgements in exclusive mode.
+	Epoch uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// False: another consumer is active, this one stands by.
+	Active        bool `protobuf:"varint,5,opt,name=active,proto3" json:"active,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchResponse) Reset() {
+	*x = FetchResponse{}
+	mi := &file_mq_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchResponse) ProtoMessage() {}
+
+func (x *FetchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchResponse.ProtoReflect.Descriptor instead.
+func (*FetchResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FetchResponse) GetBatches() []*RecordBatch {
+	if x != nil {
+		return x.Batches
+	}
+	return nil
+}
+
+func (x *FetchResponse) GetDeliveries() []*Delivery {
+	if x != nil {
+		return x.Deliveries
+	}
+	return nil
+}
+
+func (x *FetchResponse) GetLeaseUntilMs() int64 {
+	if x != nil {
+		return x.LeaseUntilMs
+	}
+	return 0
+}
+
+func (x *FetchResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *FetchResponse) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+type AckRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	Consumer      string                 `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	Ranges        []*OffsetRange         `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AckRequest) Reset() {
+	*x = AckRequest{}
+	mi := &file_mq_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AckRequest) ProtoMessage() {}
+
+func (x *AckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AckRequest.ProtoReflect.Descriptor instead.
+func (*AckRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AckRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *AckRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *AckRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *AckRequest) GetRanges() []*OffsetRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *AckRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type NackRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Channel  string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group    string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	Consumer string                 `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	Ranges   []*OffsetRange         `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	Epoch    uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Absent: exponential back-off by delivery count.
+	DelayMs *uint32 `protobuf:"varint,6,opt,name=delay_ms,json=delayMs,proto3,oneof" json:"delay_ms,omitempty"`
+	// Kept in the dead letter, if it comes to that.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NackRequest) Reset() {
+	*x = NackRequest{}
+	mi := &file_mq_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NackRequest) ProtoMessage() {}
+
+func (x *NackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NackRequest.ProtoReflect.Descriptor instead.
+func (*NackRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *NackRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *NackRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *NackRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *NackRequest) GetRanges() []*OffsetRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *NackRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *NackRequest) GetDelayMs() uint32 {
+	if x != nil && x.DelayMs != nil {
+		return *x.DelayMs
+	}
+	return 0
+}
+
+func (x *NackRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ExtendRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Channel  string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group    string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	Consumer string                 `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	Ranges   []*OffsetRange         `protobuf:"bytes,4,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	Epoch    uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// From now on; 0: the group's.
+	LeaseMs       uint32 `protobuf:"varint,6,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendRequest) Reset() {
+	*x = ExtendRequest{}
+	mi := &file_mq_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendRequest) ProtoMessage() {}
+
+func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
+func (*ExtendRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExtendRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *ExtendRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ExtendRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+func (x *ExtendRequest) GetRanges() []*OffsetRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *ExtendRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ExtendRequest) GetLeaseMs() uint32 {
+	if x != nil {
+		return x.LeaseMs
+	}
+	return 0
+}
+
+type RefusedRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FirstOffset   uint64                 `protobuf:"varint,1,opt,name=first_offset,json=firstOffset,proto3" json:"first_offset,omitempty"`
+	NextOffset    uint64                 `protobuf:"varint,2,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	Refusal       Refusal                `protobuf:"varint,3,opt,name=refusal,proto3,enum=mq.Refusal" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusedRange) Reset() {
+	*x = RefusedRange{}
+	mi := &file_mq_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedRange) ProtoMessage() {}
+
+func (x *RefusedRange) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusedRange.ProtoReflect.Descriptor instead.
+func (*RefusedRange) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RefusedRange) GetFirstOffset() uint64 {
+	if x != nil {
+		return x.FirstOffset
+	}
+	return 0
+}
+
+func (x *RefusedRange) GetNextOffset() uint64 {
+	if x != nil {
+		return x.NextOffset
+	}
+	return 0
+}
+
+func (x *RefusedRange) GetRefusal() Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return Refusal_REFUSAL_UNKNOWN
+}
+
+// Ranges not listed were applied; nothing moved for the ones that are.
+type AckResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Refused []*RefusedRange        `protobuf:"bytes,1,rep,name=refused,proto3" json:"refused,omitempty"`
+	// Of Extend: when the leases end now.
+	LeaseUntilMs  int64 `protobuf:"varint,2,opt,name=lease_until_ms,json=leaseUntilMs,proto3" json:"lease_until_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AckResponse) Reset() {
+	*x = AckResponse{}
+	mi := &file_mq_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AckResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AckResponse) ProtoMessage() {}
+
+func (x *AckResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AckResponse.ProtoReflect.Descriptor instead.
+func (*AckResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *AckResponse) GetRefused() []*RefusedRange {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *AckResponse) GetLeaseUntilMs() int64 {
+	if x != nil {
+		return x.LeaseUntilMs
+	}
+	return 0
+}
+
+type ReleaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	Consumer      string                 `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseRequest) Reset() {
+	*x = ReleaseRequest{}
+	mi := &file_mq_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseRequest) ProtoMessage() {}
+
+func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ReleaseRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *ReleaseRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ReleaseRequest) GetConsumer() string {
+	if x != nil {
+		return x.Consumer
+	}
+	return ""
+}
+
+type ReleaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseResponse) Reset() {
+	*x = ReleaseResponse{}
+	mi := &file_mq_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseResponse) ProtoMessage() {}
+
+func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{28}
+}
+
+type CreateGroupRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group   string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	Start   *StartPosition         `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
+	// Given for a group that exists, it changes what it gives.
+	Config        *GroupConfig `protobuf:"bytes,4,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateGroupRequest) Reset() {
+	*x = CreateGroupRequest{}
+	mi := &file_mq_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateGroupRequest) ProtoMessage() {}
+
+func (x *CreateGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateGroupRequest.ProtoReflect.Descriptor instead.
+func (*CreateGroupRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *CreateGroupRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *CreateGroupRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *CreateGroupRequest) GetStart() *StartPosition {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *CreateGroupRequest) GetConfig() *GroupConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+type ListGroupsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: of all channels.
+	Channel       string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGroupsRequest) Reset() {
+	*x = ListGroupsRequest{}
+	mi := &file_mq_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGroupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGroupsRequest) ProtoMessage() {}
+
+func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
+func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListGroupsRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+type ListGroupsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []*GroupInfo           `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGroupsResponse) Reset() {
+	*x = ListGroupsResponse{}
+	mi := &file_mq_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGroupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGroupsResponse) ProtoMessage() {}
+
+func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
+func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListGroupsResponse) GetGroups() []*GroupInfo {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type DescribeGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeGroupRequest) Reset() {
+	*x = DescribeGroupRequest{}
+	mi := &file_mq_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeGroupRequest) ProtoMessage() {}
+
+func (x *DescribeGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeGroupRequest.ProtoReflect.Descriptor instead.
+func (*DescribeGroupRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DescribeGroupRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *DescribeGroupRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+type SeekGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	Start         *StartPosition         `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeekGroupRequest) Reset() {
+	*x = SeekGroupRequest{}
+	mi := &file_mq_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeekGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeekGroupRequest) ProtoMessage() {}
+
+func (x *SeekGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeekGroupRequest.ProtoReflect.Descriptor instead.
+func (*SeekGroupRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SeekGroupRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *SeekGroupRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *SeekGroupRequest) GetStart() *StartPosition {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+type DeleteGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteGroupRequest) Reset() {
+	*x = DeleteGroupRequest{}
+	mi := &file_mq_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteGroupRequest) ProtoMessage() {}
+
+func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
+func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *DeleteGroupRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *DeleteGroupRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+type DeleteGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteGroupResponse) Reset() {
+	*x = DeleteGroupResponse{}
+	mi := &file_mq_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteGroupResponse) ProtoMessage() {}
+
+func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
+func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{35}
+}
+
+type RedriveGroupRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group   string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	// 0: all there are.
+	MaxRecords    uint32 `protobuf:"varint,3,opt,name=max_records,json=maxRecords,proto3" json:"max_records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedriveGroupRequest) Reset() {
+	*x = RedriveGroupRequest{}
+	mi := &file_mq_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedriveGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedriveGroupRequest) ProtoMessage() {}
+
+func (x *RedriveGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedriveGroupRequest.ProtoReflect.Descriptor instead.
+func (*RedriveGroupRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RedriveGroupRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *RedriveGroupRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *RedriveGroupRequest) GetMaxRecords() uint32 {
+	if x != nil {
+		return x.MaxRecords
+	}
+	return 0
+}
+
+type RedriveGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RecordCount   uint64                 `protobuf:"varint,1,opt,name=record_count,json=recordCount,proto3" json:"record_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RedriveGroupResponse) Reset() {
+	*x = RedriveGroupResponse{}
+	mi := &file_mq_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RedriveGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RedriveGroupResponse) ProtoMessage() {}
+
+func (x *RedriveGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RedriveGroupResponse.ProtoReflect.Descriptor instead.
+func (*RedriveGroupResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RedriveGroupResponse) GetRecordCount() uint64 {
+	if x != nil {
+		return x.RecordCount
+	}
+	return 0
+}
+
+type CommitOffsetRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group   string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	// The next offset to read.
+	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitOffsetRequest) Reset() {
+	*x = CommitOffsetRequest{}
+	mi := &file_mq_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitOffsetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitOffsetRequest) ProtoMessage() {}
+
+func (x *CommitOffsetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitOffsetRequest.ProtoReflect.Descriptor instead.
+func (*CommitOffsetRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *CommitOffsetRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *CommitOffsetRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *CommitOffsetRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type CommitOffsetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitOffsetResponse) Reset() {
+	*x = CommitOffsetResponse{}
+	mi := &file_mq_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitOffsetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitOffsetResponse) ProtoMessage() {}
+
+func (x *CommitOffsetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitOffsetResponse.ProtoReflect.Descriptor instead.
+func (*CommitOffsetResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{39}
+}
+
+type CommittedOffsetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommittedOffsetRequest) Reset() {
+	*x = CommittedOffsetRequest{}
+	mi := &file_mq_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommittedOffsetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommittedOffsetRequest) ProtoMessage() {}
+
+func (x *CommittedOffsetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommittedOffsetRequest.ProtoReflect.Descriptor instead.
+func (*CommittedOffsetRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *CommittedOffsetRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *CommittedOffsetRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+type CommittedOffsetResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent: nothing was committed.
+	Offset        *uint64 `protobuf:"varint,1,opt,name=offset,proto3,oneof" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommittedOffsetResponse) Reset() {
+	*x = CommittedOffsetResponse{}
+	mi := &file_mq_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommittedOffsetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommittedOffsetResponse) ProtoMessage() {}
+
+func (x *CommittedOffsetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommittedOffsetResponse.ProtoReflect.Descriptor instead.
+func (*CommittedOffsetResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *CommittedOffsetResponse) GetOffset() uint64 {
+	if x != nil && x.Offset != nil {
+		return *x.Offset
+	}
+	return 0
+}
+
+type ConsumerInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	InFlight      uint64                 `protobuf:"varint,2,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Acked         uint64                 `protobuf:"varint,3,opt,name=acked,proto3" json:"acked,omitempty"`
+	LastSeenMs    int64                  `protobuf:"varint,4,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
+	Active        bool                   `protobuf:"varint,5,opt,name=active,proto3" json:"active,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConsumerInfo) Reset() {
+	*x = ConsumerInfo{}
+	mi := &file_mq_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConsumerInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConsumerInfo) ProtoMessage() {}
+
+func (x *ConsumerInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConsumerInfo.ProtoReflect.Descriptor instead.
+func (*ConsumerInfo) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ConsumerInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ConsumerInfo) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *ConsumerInfo) GetAcked() uint64 {
+	if x != nil {
+		return x.Acked
+	}
+	return 0
+}
+
+func (x *ConsumerInfo) GetLastSeenMs() int64 {
+	if x != nil {
+		return x.LastSeenMs
+	}
+	return 0
+}
+
+func (x *ConsumerInfo) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+type GroupInfo struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Config  *GroupConfig           `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
+	// The first offset not handed out yet.
+	NextOffset uint64 `protobuf:"varint,4,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	// The first offset not acknowledged.
+	AckedThrough    uint64  `protobuf:"varint,5,opt,name=acked_through,json=ackedThrough,proto3" json:"acked_through,omitempty"`
+	CommittedOffset *uint64 `protobuf:"varint,6,opt,name=committed_offset,json=committedOffset,proto3,oneof" json:"committed_offset,omitempty"`
+	MessagesBehind  uint64  `protobuf:"varint,7,opt,name=messages_behind,json=messagesBehind,proto3" json:"messages_behind,omitempty"`
+	BytesBehind     uint64  `protobuf:"varint,8,opt,name=bytes_behind,json=bytesBehind,proto3" json:"bytes_behind,omitempty"`
+	// The age of the oldest unacknowledged record; 0: there is none.
+	SecondsBehind float64 `protobuf:"fixed64,9,opt,name=seconds_behind,json=secondsBehind,proto3" json:"seconds_behind,omitempty"`
+	InFlight      uint64  `protobuf:"varint,10,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Handed back or delayed, to be handed out later.
+	Waiting       uint64          `protobuf:"varint,11,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Acked         uint64          `protobuf:"varint,12,opt,name=acked,proto3" json:"acked,omitempty"`
+	Redelivered   uint64          `protobuf:"varint,13,opt,name=redelivered,proto3" json:"redelivered,omitempty"`
+	Dead          uint64          `protobuf:"varint,14,opt,name=dead,proto3" json:"dead,omitempty"`
+	Expired       uint64          `protobuf:"varint,15,opt,name=expired,proto3" json:"expired,omitempty"`
+	Consumers     []*ConsumerInfo `protobuf:"bytes,16,rep,name=consumers,proto3" json:"consumers,omitempty"`
+	Epoch         uint64          `protobuf:"varint,17,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupInfo) Reset() {
+	*x = GroupInfo{}
+	mi := &file_mq_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupInfo) ProtoMessage() {}
+
+func (x *GroupInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupInfo.ProtoReflect.Descriptor instead.
+func (*GroupInfo) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *GroupInfo) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *GroupInfo) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GroupInfo) GetConfig() *GroupConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetNextOffset() uint64 {
+	if x != nil {
+		return x.NextOffset
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetAckedThrough() uint64 {
+	if x != nil {
+		return x.AckedThrough
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetCommittedOffset() uint64 {
+	if x != nil && x.CommittedOffset != nil {
+		return *x.CommittedOffset
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetMessagesBehind() uint64 {
+	if x != nil {
+		return x.MessagesBehind
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetBytesBehind() uint64 {
+	if x != nil {
+		return x.BytesBehind
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetSecondsBehind() float64 {
+	if x != nil {
+		return x.SecondsBehind
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetAcked() uint64 {
+	if x != nil {
+		return x.Acked
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetRedelivered() uint64 {
+	if x != nil {
+		return x.Redelivered
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetDead() uint64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetExpired() uint64 {
+	if x != nil {
+		return x.Expired
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetConsumers() []*ConsumerInfo {
+	if x != nil {
+		return x.Consumers
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Absent fields keep the server's default (create) or what is set (configure).
 type ChannelConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1485,13 +3444,26 @@ type ChannelConfig struct {
 	Durability *Durability `protobuf:"varint,2,opt,name=durability,proto3,enum=mq.Durability,oneof" json:"durability,omitempty"`
 	// The largest batch or message accepted, bytes.
 	MaxMessageBytes *uint32 `protobuf:"varint,3,opt,name=max_message_bytes,json=maxMessageBytes,proto3,oneof" json:"max_message_bytes,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Retention, by whole sealed segments, any mix; 0: no limit.
+	RetentionMs      *uint64 `protobuf:"varint,4,opt,name=retention_ms,json=retentionMs,proto3,oneof" json:"retention_ms,omitempty"`
+	RetentionBytes   *uint64 `protobuf:"varint,5,opt,name=retention_bytes,json=retentionBytes,proto3,oneof" json:"retention_bytes,omitempty"`
+	RetentionRecords *uint64 `protobuf:"varint,6,opt,name=retention_records,json=retentionRecords,proto3,oneof" json:"retention_records,omitempty"`
+	// Keep what some group has not acknowledged, whatever the limits above say ...
+	RetainUnacknowledged *bool `protobuf:"varint,7,opt,name=retain_unacknowledged,json=retainUnacknowledged,proto3,oneof" json:"retain_unacknowledged,omitempty"`
+	// ... up to this many bytes in all, which then win; 0: no limit.
+	RetainUnacknowledgedBytes *uint64 `protobuf:"varint,8,opt,name=retain_unacknowledged_bytes,json=retainUnacknowledgedBytes,proto3,oneof" json:"retain_unacknowledged_bytes,omitempty"`
+	// Begin a new segment when the active one is this old; 0: a quarter of
+	// retention_ms, if that is set.
+	SegmentMs *uint64 `protobuf:"varint,9,opt,name=segment_ms,json=segmentMs,proto3,oneof" json:"segment_ms,omitempty"`
+	// Keep only the latest record of each key.
+	Compact       *bool `protobuf:"varint,10,opt,name=compact,proto3,oneof" json:"compact,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChannelConfig) Reset() {
 	*x = ChannelConfig{}
-	mi := &file_mq_proto_msgTypes[17]
+	mi := &file_mq_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +3475,7 @@ func (x *ChannelConfig) String() string {
 func (*ChannelConfig) ProtoMessage() {}
 
 func (x *ChannelConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[17]
+	mi := &file_mq_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +3488,7 @@ func (x *ChannelConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelConfig.ProtoReflect.Descriptor instead.
 func (*ChannelConfig) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{17}
+	return file_mq_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ChannelConfig) GetSegmentBytes() uint64 {
@@ -1540,6 +3512,55 @@ func (x *ChannelConfig) GetMaxMessageBytes() uint32 {
 	return 0
 }
 
+func (x *ChannelConfig) GetRetentionMs() uint64 {
+	if x != nil && x.RetentionMs != nil {
+		return *x.RetentionMs
+	}
+	return 0
+}
+
+func (x *ChannelConfig) GetRetentionBytes() uint64 {
+	if x != nil && x.RetentionBytes != nil {
+		return *x.RetentionBytes
+	}
+	return 0
+}
+
+func (x *ChannelConfig) GetRetentionRecords() uint64 {
+	if x != nil && x.RetentionRecords != nil {
+		return *x.RetentionRecords
+	}
+	return 0
+}
+
+func (x *ChannelConfig) GetRetainUnacknowledged() bool {
+	if x != nil && x.RetainUnacknowledged != nil {
+		return *x.RetainUnacknowledged
+	}
+	return false
+}
+
+func (x *ChannelConfig) GetRetainUnacknowledgedBytes() uint64 {
+	if x != nil && x.RetainUnacknowledgedBytes != nil {
+		return *x.RetainUnacknowledgedBytes
+	}
+	return 0
+}
+
+func (x *ChannelConfig) GetSegmentMs() uint64 {
+	if x != nil && x.SegmentMs != nil {
+		return *x.SegmentMs
+	}
+	return 0
+}
+
+func (x *ChannelConfig) GetCompact() bool {
+	if x != nil && x.Compact != nil {
+		return *x.Compact
+	}
+	return false
+}
+
 type ListChannelsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Prefix string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
@@ -1553,7 +3574,7 @@ type ListChannelsRequest struct {
 
 func (x *ListChannelsRequest) Reset() {
 	*x = ListChannelsRequest{}
-	mi := &file_mq_proto_msgTypes[18]
+	mi := &file_mq_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +3586,7 @@ func (x *ListChannelsRequest) String() string {
 func (*ListChannelsRequest) ProtoMessage() {}
 
 func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[18]
+	mi := &file_mq_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +3599,7 @@ func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsRequest.ProtoReflect.Descriptor instead.
 func (*ListChannelsRequest) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{18}
+	return file_mq_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListChannelsRequest) GetPrefix() string {
@@ -1614,7 +3635,7 @@ type ListChannelsResponse struct {
 
 func (x *ListChannelsResponse) Reset() {
 	*x = ListChannelsResponse{}
-	mi := &file_mq_proto_msgTypes[19]
+	mi := &file_mq_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +3647,7 @@ func (x *ListChannelsResponse) String() string {
 func (*ListChannelsResponse) ProtoMessage() {}
 
 func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[19]
+	mi := &file_mq_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +3660,7 @@ func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListChannelsResponse.ProtoReflect.Descriptor instead.
 func (*ListChannelsResponse) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{19}
+	return file_mq_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListChannelsResponse) GetChannels() []*ChannelInfo {
@@ -1665,7 +3686,7 @@ type DescribeChannelRequest struct {
 
 func (x *DescribeChannelRequest) Reset() {
 	*x = DescribeChannelRequest{}
-	mi := &file_mq_proto_msgTypes[20]
+	mi := &file_mq_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +3698,7 @@ func (x *DescribeChannelRequest) String() string {
 func (*DescribeChannelRequest) ProtoMessage() {}
 
 func (x *DescribeChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[20]
+	mi := &file_mq_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +3711,7 @@ func (x *DescribeChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DescribeChannelRequest.ProtoReflect.Descriptor instead.
 func (*DescribeChannelRequest) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{20}
+	return file_mq_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DescribeChannelRequest) GetChannel() string {
@@ -1710,7 +3731,7 @@ type ConfigureChannelRequest struct {
 
 func (x *ConfigureChannelRequest) Reset() {
 	*x = ConfigureChannelRequest{}
-	mi := &file_mq_proto_msgTypes[21]
+	mi := &file_mq_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +3743,7 @@ func (x *ConfigureChannelRequest) String() string {
 func (*ConfigureChannelRequest) ProtoMessage() {}
 
 func (x *ConfigureChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[21]
+	mi := &file_mq_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +3756,7 @@ func (x *ConfigureChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureChannelRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureChannelRequest) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{21}
+	return file_mq_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ConfigureChannelRequest) GetChannel() string {
@@ -1761,7 +3782,7 @@ type DeleteChannelRequest struct {
 
 func (x *DeleteChannelRequest) Reset() {
 	*x = DeleteChannelRequest{}
-	mi := &file_mq_proto_msgTypes[22]
+	mi := &file_mq_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +3794,7 @@ func (x *DeleteChannelRequest) String() string {
 func (*DeleteChannelRequest) ProtoMessage() {}
 
 func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[22]
+	mi := &file_mq_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +3807,7 @@ func (x *DeleteChannelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelRequest.ProtoReflect.Descriptor instead.
 func (*DeleteChannelRequest) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{22}
+	return file_mq_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeleteChannelRequest) GetChannel() string {
@@ -1804,7 +3825,7 @@ type DeleteChannelResponse struct {
 
 func (x *DeleteChannelResponse) Reset() {
 	*x = DeleteChannelResponse{}
-	mi := &file_mq_proto_msgTypes[23]
+	mi := &file_mq_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +3837,7 @@ func (x *DeleteChannelResponse) String() string {
 func (*DeleteChannelResponse) ProtoMessage() {}
 
 func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[23]
+	mi := &file_mq_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +3850,236 @@ func (x *DeleteChannelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteChannelResponse.ProtoReflect.Descriptor instead.
 func (*DeleteChannelResponse) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{23}
+	return file_mq_proto_rawDescGZIP(), []int{50}
+}
+
+type PurgeChannelRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Channel string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Absent: only what retention would remove now.
+	//
+	// Types that are valid to be assigned to Through:
+	//
+	//	*PurgeChannelRequest_BeforeOffset
+	//	*PurgeChannelRequest_BeforeTimeNs
+	Through       isPurgeChannelRequest_Through `protobuf_oneof:"through"`
+	DryRun        bool                          `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeChannelRequest) Reset() {
+	*x = PurgeChannelRequest{}
+	mi := &file_mq_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeChannelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeChannelRequest) ProtoMessage() {}
+
+func (x *PurgeChannelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeChannelRequest.ProtoReflect.Descriptor instead.
+func (*PurgeChannelRequest) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *PurgeChannelRequest) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *PurgeChannelRequest) GetThrough() isPurgeChannelRequest_Through {
+	if x != nil {
+		return x.Through
+	}
+	return nil
+}
+
+func (x *PurgeChannelRequest) GetBeforeOffset() uint64 {
+	if x != nil {
+		if x, ok := x.Through.(*PurgeChannelRequest_BeforeOffset); ok {
+			return x.BeforeOffset
+		}
+	}
+	return 0
+}
+
+func (x *PurgeChannelRequest) GetBeforeTimeNs() int64 {
+	if x != nil {
+		if x, ok := x.Through.(*PurgeChannelRequest_BeforeTimeNs); ok {
+			return x.BeforeTimeNs
+		}
+	}
+	return 0
+}
+
+func (x *PurgeChannelRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type isPurgeChannelRequest_Through interface {
+	isPurgeChannelRequest_Through()
+}
+
+type PurgeChannelRequest_BeforeOffset struct {
+	// Keep this offset and what follows.
+	BeforeOffset uint64 `protobuf:"varint,2,opt,name=before_offset,json=beforeOffset,proto3,oneof"`
+}
+
+type PurgeChannelRequest_BeforeTimeNs struct {
+	BeforeTimeNs int64 `protobuf:"varint,3,opt,name=before_time_ns,json=beforeTimeNs,proto3,oneof"`
+}
+
+func (*PurgeChannelRequest_BeforeOffset) isPurgeChannelRequest_Through() {}
+
+func (*PurgeChannelRequest_BeforeTimeNs) isPurgeChannelRequest_Through() {}
+
+type PurgedSegment struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	FirstOffset      uint64                 `protobuf:"varint,1,opt,name=first_offset,json=firstOffset,proto3" json:"first_offset,omitempty"`
+	NextOffset       uint64                 `protobuf:"varint,2,opt,name=next_offset,json=nextOffset,proto3" json:"next_offset,omitempty"`
+	SizeBytes        uint64                 `protobuf:"varint,3,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
+	LastAppendTimeNs int64                  `protobuf:"varint,4,opt,name=last_append_time_ns,json=lastAppendTimeNs,proto3" json:"last_append_time_ns,omitempty"`
+	Reason           string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *PurgedSegment) Reset() {
+	*x = PurgedSegment{}
+	mi := &file_mq_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgedSegment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgedSegment) ProtoMessage() {}
+
+func (x *PurgedSegment) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgedSegment.ProtoReflect.Descriptor instead.
+func (*PurgedSegment) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *PurgedSegment) GetFirstOffset() uint64 {
+	if x != nil {
+		return x.FirstOffset
+	}
+	return 0
+}
+
+func (x *PurgedSegment) GetNextOffset() uint64 {
+	if x != nil {
+		return x.NextOffset
+	}
+	return 0
+}
+
+func (x *PurgedSegment) GetSizeBytes() uint64 {
+	if x != nil {
+		return x.SizeBytes
+	}
+	return 0
+}
+
+func (x *PurgedSegment) GetLastAppendTimeNs() int64 {
+	if x != nil {
+		return x.LastAppendTimeNs
+	}
+	return 0
+}
+
+func (x *PurgedSegment) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type PurgeChannelResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Removed        []*PurgedSegment       `protobuf:"bytes,1,rep,name=removed,proto3" json:"removed,omitempty"`
+	LogStartOffset uint64                 `protobuf:"varint,2,opt,name=log_start_offset,json=logStartOffset,proto3" json:"log_start_offset,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *PurgeChannelResponse) Reset() {
+	*x = PurgeChannelResponse{}
+	mi := &file_mq_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeChannelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeChannelResponse) ProtoMessage() {}
+
+func (x *PurgeChannelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mq_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeChannelResponse.ProtoReflect.Descriptor instead.
+func (*PurgeChannelResponse) Descriptor() ([]byte, []int) {
+	return file_mq_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *PurgeChannelResponse) GetRemoved() []*PurgedSegment {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *PurgeChannelResponse) GetLogStartOffset() uint64 {
+	if x != nil {
+		return x.LogStartOffset
+	}
+	return 0
 }
 
 type OffsetRange struct {
@@ -1843,7 +4093,7 @@ type OffsetRange struct {
 
 func (x *OffsetRange) Reset() {
 	*x = OffsetRange{}
-	mi := &file_mq_proto_msgTypes[24]
+	mi := &file_mq_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +4105,7 @@ func (x *OffsetRange) String() string {
 func (*OffsetRange) ProtoMessage() {}
 
 func (x *OffsetRange) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[24]
+	mi := &file_mq_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +4118,7 @@ func (x *OffsetRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OffsetRange.ProtoReflect.Descriptor instead.
 func (*OffsetRange) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{24}
+	return file_mq_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *OffsetRange) GetFirstOffset() uint64 {
@@ -1906,14 +4156,16 @@ type ChannelInfo struct {
 	PublishBytesPerSecond   float64 `protobuf:"fixed64,14,opt,name=publish_bytes_per_second,json=publishBytesPerSecond,proto3" json:"publish_bytes_per_second,omitempty"`
 	WaitingPulls            uint32  `protobuf:"varint,15,opt,name=waiting_pulls,json=waitingPulls,proto3" json:"waiting_pulls,omitempty"`
 	// Known to be damaged.
-	Damaged       []*OffsetRange `protobuf:"bytes,16,rep,name=damaged,proto3" json:"damaged,omitempty"`
+	Damaged []*OffsetRange `protobuf:"bytes,16,rep,name=damaged,proto3" json:"damaged,omitempty"`
+	// Days until the disk is full at the present rate; 0: it is not filling.
+	DaysToFull    float64 `protobuf:"fixed64,17,opt,name=days_to_full,json=daysToFull,proto3" json:"days_to_full,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChannelInfo) Reset() {
 	*x = ChannelInfo{}
-	mi := &file_mq_proto_msgTypes[25]
+	mi := &file_mq_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +4177,7 @@ func (x *ChannelInfo) String() string {
 func (*ChannelInfo) ProtoMessage() {}
 
 func (x *ChannelInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_mq_proto_msgTypes[25]
+	mi := &file_mq_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +4190,7 @@ func (x *ChannelInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelInfo.ProtoReflect.Descriptor instead.
 func (*ChannelInfo) Descriptor() ([]byte, []int) {
-	return file_mq_proto_rawDescGZIP(), []int{25}
+	return file_mq_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ChannelInfo) GetName() string {
@@ -2053,6 +4305,13 @@ func (x *ChannelInfo) GetDamaged() []*OffsetRange {
 	return nil
 }
 
+func (x *ChannelInfo) GetDaysToFull() float64 {
+	if x != nil {
+		return x.DaysToFull
+	}
+	return 0
+}
+
 var File_mq_proto protoreflect.FileDescriptor
 
 const file_mq_proto_rawDesc = "" +
@@ -2135,12 +4394,14 @@ const file_mq_proto_rawDesc = "" +
 	"\n" +
 	"header_crc\x18\n" +
 	" \x01(\aR\theaderCrc\x12\x18\n" +
-	"\arecords\x18\x0f \x01(\fR\arecords\"\x8b\x01\n" +
+	"\arecords\x18\x0f \x01(\fR\arecords\"\xdf\x01\n" +
 	"\aRecords\x12\x1a\n" +
 	"\bcontents\x18\x01 \x03(\fR\bcontents\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\fR\x04keys\x12%\n" +
 	"\aheaders\x18\x03 \x03(\v2\v.mq.HeadersR\aheaders\x12#\n" +
-	"\roffset_deltas\x18\x04 \x03(\rR\foffsetDeltasJ\x04\b\x05\x10\t\"/\n" +
+	"\roffset_deltas\x18\x04 \x03(\rR\foffsetDeltas\x12(\n" +
+	"\x10deliver_after_ms\x18\x05 \x03(\x04R\x0edeliverAfterMs\x12(\n" +
+	"\x10expires_after_ms\x18\x06 \x03(\x04R\x0eexpiresAfterMsJ\x04\b\a\x10\t\"/\n" +
 	"\aHeaders\x12$\n" +
 	"\aentries\x18\x01 \x03(\v2\n" +
 	".mq.HeaderR\aentries\"0\n" +
@@ -2182,16 +4443,180 @@ const file_mq_proto_rawDesc = "" +
 	"segment_id\x18\a \x01(\fR\tsegmentId\x12\x1d\n" +
 	"\n" +
 	"footer_crc\x18\b \x01(\aR\tfooterCrc\x12%\n" +
-	"\x0ereserved_bytes\x18\x0f \x01(\fR\rreservedBytes\"\xdc\x01\n" +
+	"\x0ereserved_bytes\x18\x0f \x01(\fR\rreservedBytes\"\xc0\x03\n" +
+	"\vGroupConfig\x12&\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\r.mq.GroupModeH\x00R\x04mode\x88\x01\x01\x12\x1e\n" +
+	"\blease_ms\x18\x02 \x01(\rH\x01R\aleaseMs\x88\x01\x01\x12*\n" +
+	"\x0emax_deliveries\x18\x03 \x01(\rH\x02R\rmaxDeliveries\x88\x01\x01\x12)\n" +
+	"\x0ebackoff_min_ms\x18\x04 \x01(\rH\x03R\fbackoffMinMs\x88\x01\x01\x12)\n" +
+	"\x0ebackoff_max_ms\x18\x05 \x01(\rH\x04R\fbackoffMaxMs\x88\x01\x01\x123\n" +
+	"\x13dead_letter_channel\x18\x06 \x01(\tH\x05R\x11deadLetterChannel\x88\x01\x01\x123\n" +
+	"\x13dead_letter_expired\x18\a \x01(\bH\x06R\x11deadLetterExpired\x88\x01\x01B\a\n" +
+	"\x05_modeB\v\n" +
+	"\t_lease_msB\x11\n" +
+	"\x0f_max_deliveriesB\x11\n" +
+	"\x0f_backoff_min_msB\x11\n" +
+	"\x0f_backoff_max_msB\x16\n" +
+	"\x14_dead_letter_channelB\x16\n" +
+	"\x14_dead_letter_expired\"w\n" +
+	"\rStartPosition\x12\x18\n" +
+	"\x06offset\x18\x01 \x01(\x04H\x00R\x06offset\x12\x19\n" +
+	"\atime_ns\x18\x02 \x01(\x03H\x00R\x06timeNs\x12(\n" +
+	"\bposition\x18\x03 \x01(\x0e2\n" +
+	".mq.OffsetH\x00R\bpositionB\a\n" +
+	"\x05start\"\xa5\x02\n" +
+	"\fFetchRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1a\n" +
+	"\bconsumer\x18\x03 \x01(\tR\bconsumer\x12\x1f\n" +
+	"\vmax_records\x18\x04 \x01(\rR\n" +
+	"maxRecords\x12\x1b\n" +
+	"\tmax_bytes\x18\x05 \x01(\rR\bmaxBytes\x12\x1e\n" +
+	"\vmax_wait_ms\x18\x06 \x01(\rR\tmaxWaitMs\x12\x19\n" +
+	"\blease_ms\x18\a \x01(\rR\aleaseMs\x12'\n" +
+	"\x05start\x18\b \x01(\v2\x11.mq.StartPositionR\x05start\x12'\n" +
+	"\x06config\x18\t \x01(\v2\x0f.mq.GroupConfigR\x06config\"u\n" +
+	"\bDelivery\x12!\n" +
+	"\ffirst_offset\x18\x01 \x01(\x04R\vfirstOffset\x12\x1f\n" +
+	"\vnext_offset\x18\x02 \x01(\x04R\n" +
+	"nextOffset\x12%\n" +
+	"\x0edelivery_count\x18\x03 \x01(\rR\rdeliveryCount\"\xbc\x01\n" +
+	"\rFetchResponse\x12)\n" +
+	"\abatches\x18\x01 \x03(\v2\x0f.mq.RecordBatchR\abatches\x12,\n" +
+	"\n" +
+	"deliveries\x18\x02 \x03(\v2\f.mq.DeliveryR\n" +
+	"deliveries\x12$\n" +
+	"\x0elease_until_ms\x18\x03 \x01(\x03R\fleaseUntilMs\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06active\x18\x05 \x01(\bR\x06active\"\x97\x01\n" +
+	"\n" +
+	"AckRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1a\n" +
+	"\bconsumer\x18\x03 \x01(\tR\bconsumer\x12'\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x0f.mq.OffsetRangeR\x06ranges\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\xdd\x01\n" +
+	"\vNackRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1a\n" +
+	"\bconsumer\x18\x03 \x01(\tR\bconsumer\x12'\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x0f.mq.OffsetRangeR\x06ranges\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x1e\n" +
+	"\bdelay_ms\x18\x06 \x01(\rH\x00R\adelayMs\x88\x01\x01\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reasonB\v\n" +
+	"\t_delay_ms\"\xb5\x01\n" +
+	"\rExtendRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1a\n" +
+	"\bconsumer\x18\x03 \x01(\tR\bconsumer\x12'\n" +
+	"\x06ranges\x18\x04 \x03(\v2\x0f.mq.OffsetRangeR\x06ranges\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x19\n" +
+	"\blease_ms\x18\x06 \x01(\rR\aleaseMs\"y\n" +
+	"\fRefusedRange\x12!\n" +
+	"\ffirst_offset\x18\x01 \x01(\x04R\vfirstOffset\x12\x1f\n" +
+	"\vnext_offset\x18\x02 \x01(\x04R\n" +
+	"nextOffset\x12%\n" +
+	"\arefusal\x18\x03 \x01(\x0e2\v.mq.RefusalR\arefusal\"_\n" +
+	"\vAckResponse\x12*\n" +
+	"\arefused\x18\x01 \x03(\v2\x10.mq.RefusedRangeR\arefused\x12$\n" +
+	"\x0elease_until_ms\x18\x02 \x01(\x03R\fleaseUntilMs\"\\\n" +
+	"\x0eReleaseRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1a\n" +
+	"\bconsumer\x18\x03 \x01(\tR\bconsumer\"\x11\n" +
+	"\x0fReleaseResponse\"\x96\x01\n" +
+	"\x12CreateGroupRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12'\n" +
+	"\x05start\x18\x03 \x01(\v2\x11.mq.StartPositionR\x05start\x12'\n" +
+	"\x06config\x18\x04 \x01(\v2\x0f.mq.GroupConfigR\x06config\"-\n" +
+	"\x11ListGroupsRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\";\n" +
+	"\x12ListGroupsResponse\x12%\n" +
+	"\x06groups\x18\x01 \x03(\v2\r.mq.GroupInfoR\x06groups\"F\n" +
+	"\x14DescribeGroupRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\"k\n" +
+	"\x10SeekGroupRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12'\n" +
+	"\x05start\x18\x03 \x01(\v2\x11.mq.StartPositionR\x05start\"D\n" +
+	"\x12DeleteGroupRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\"\x15\n" +
+	"\x13DeleteGroupResponse\"f\n" +
+	"\x13RedriveGroupRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1f\n" +
+	"\vmax_records\x18\x03 \x01(\rR\n" +
+	"maxRecords\"9\n" +
+	"\x14RedriveGroupResponse\x12!\n" +
+	"\frecord_count\x18\x01 \x01(\x04R\vrecordCount\"]\n" +
+	"\x13CommitOffsetRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\"\x16\n" +
+	"\x14CommitOffsetResponse\"H\n" +
+	"\x16CommittedOffsetRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\tR\x05group\"A\n" +
+	"\x17CommittedOffsetResponse\x12\x1b\n" +
+	"\x06offset\x18\x01 \x01(\x04H\x00R\x06offset\x88\x01\x01B\t\n" +
+	"\a_offset\"\x8f\x01\n" +
+	"\fConsumerInfo\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tin_flight\x18\x02 \x01(\x04R\binFlight\x12\x14\n" +
+	"\x05acked\x18\x03 \x01(\x04R\x05acked\x12 \n" +
+	"\flast_seen_ms\x18\x04 \x01(\x03R\n" +
+	"lastSeenMs\x12\x16\n" +
+	"\x06active\x18\x05 \x01(\bR\x06active\"\xc3\x04\n" +
+	"\tGroupInfo\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12'\n" +
+	"\x06config\x18\x03 \x01(\v2\x0f.mq.GroupConfigR\x06config\x12\x1f\n" +
+	"\vnext_offset\x18\x04 \x01(\x04R\n" +
+	"nextOffset\x12#\n" +
+	"\racked_through\x18\x05 \x01(\x04R\fackedThrough\x12.\n" +
+	"\x10committed_offset\x18\x06 \x01(\x04H\x00R\x0fcommittedOffset\x88\x01\x01\x12'\n" +
+	"\x0fmessages_behind\x18\a \x01(\x04R\x0emessagesBehind\x12!\n" +
+	"\fbytes_behind\x18\b \x01(\x04R\vbytesBehind\x12%\n" +
+	"\x0eseconds_behind\x18\t \x01(\x01R\rsecondsBehind\x12\x1b\n" +
+	"\tin_flight\x18\n" +
+	" \x01(\x04R\binFlight\x12\x18\n" +
+	"\awaiting\x18\v \x01(\x04R\awaiting\x12\x14\n" +
+	"\x05acked\x18\f \x01(\x04R\x05acked\x12 \n" +
+	"\vredelivered\x18\r \x01(\x04R\vredelivered\x12\x12\n" +
+	"\x04dead\x18\x0e \x01(\x04R\x04dead\x12\x18\n" +
+	"\aexpired\x18\x0f \x01(\x04R\aexpired\x12.\n" +
+	"\tconsumers\x18\x10 \x03(\v2\x10.mq.ConsumerInfoR\tconsumers\x12\x14\n" +
+	"\x05epoch\x18\x11 \x01(\x04R\x05epochB\x13\n" +
+	"\x11_committed_offset\"\xb6\x05\n" +
 	"\rChannelConfig\x12(\n" +
 	"\rsegment_bytes\x18\x01 \x01(\x04H\x00R\fsegmentBytes\x88\x01\x01\x123\n" +
 	"\n" +
 	"durability\x18\x02 \x01(\x0e2\x0e.mq.DurabilityH\x01R\n" +
 	"durability\x88\x01\x01\x12/\n" +
-	"\x11max_message_bytes\x18\x03 \x01(\rH\x02R\x0fmaxMessageBytes\x88\x01\x01B\x10\n" +
+	"\x11max_message_bytes\x18\x03 \x01(\rH\x02R\x0fmaxMessageBytes\x88\x01\x01\x12&\n" +
+	"\fretention_ms\x18\x04 \x01(\x04H\x03R\vretentionMs\x88\x01\x01\x12,\n" +
+	"\x0fretention_bytes\x18\x05 \x01(\x04H\x04R\x0eretentionBytes\x88\x01\x01\x120\n" +
+	"\x11retention_records\x18\x06 \x01(\x04H\x05R\x10retentionRecords\x88\x01\x01\x128\n" +
+	"\x15retain_unacknowledged\x18\a \x01(\bH\x06R\x14retainUnacknowledged\x88\x01\x01\x12C\n" +
+	"\x1bretain_unacknowledged_bytes\x18\b \x01(\x04H\aR\x19retainUnacknowledgedBytes\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"segment_ms\x18\t \x01(\x04H\bR\tsegmentMs\x88\x01\x01\x12\x1d\n" +
+	"\acompact\x18\n" +
+	" \x01(\bH\tR\acompact\x88\x01\x01B\x10\n" +
 	"\x0e_segment_bytesB\r\n" +
 	"\v_durabilityB\x14\n" +
-	"\x12_max_message_bytesJ\x04\b\x04\x10\x15\"i\n" +
+	"\x12_max_message_bytesB\x0f\n" +
+	"\r_retention_msB\x12\n" +
+	"\x10_retention_bytesB\x14\n" +
+	"\x12_retention_recordsB\x18\n" +
+	"\x16_retain_unacknowledgedB\x1e\n" +
+	"\x1c_retain_unacknowledged_bytesB\r\n" +
+	"\v_segment_msB\n" +
+	"\n" +
+	"\b_compactJ\x04\b\v\x10\x15\"i\n" +
 	"\x13ListChannelsRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
@@ -2207,11 +4632,28 @@ const file_mq_proto_rawDesc = "" +
 	"\x06config\x18\x02 \x01(\v2\x11.mq.ChannelConfigR\x06config\"0\n" +
 	"\x14DeleteChannelRequest\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\"\x17\n" +
-	"\x15DeleteChannelResponse\"Q\n" +
+	"\x15DeleteChannelResponse\"\xa2\x01\n" +
+	"\x13PurgeChannelRequest\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12%\n" +
+	"\rbefore_offset\x18\x02 \x01(\x04H\x00R\fbeforeOffset\x12&\n" +
+	"\x0ebefore_time_ns\x18\x03 \x01(\x03H\x00R\fbeforeTimeNs\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRunB\t\n" +
+	"\athrough\"\xb9\x01\n" +
+	"\rPurgedSegment\x12!\n" +
+	"\ffirst_offset\x18\x01 \x01(\x04R\vfirstOffset\x12\x1f\n" +
+	"\vnext_offset\x18\x02 \x01(\x04R\n" +
+	"nextOffset\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\x12-\n" +
+	"\x13last_append_time_ns\x18\x04 \x01(\x03R\x10lastAppendTimeNs\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"m\n" +
+	"\x14PurgeChannelResponse\x12+\n" +
+	"\aremoved\x18\x01 \x03(\v2\x11.mq.PurgedSegmentR\aremoved\x12(\n" +
+	"\x10log_start_offset\x18\x02 \x01(\x04R\x0elogStartOffset\"Q\n" +
 	"\vOffsetRange\x12!\n" +
 	"\ffirst_offset\x18\x01 \x01(\x04R\vfirstOffset\x12\x1f\n" +
 	"\vnext_offset\x18\x02 \x01(\x04R\n" +
-	"nextOffset\"\xfd\x04\n" +
+	"nextOffset\"\x9f\x05\n" +
 	"\vChannelInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12)\n" +
@@ -2230,7 +4672,9 @@ const file_mq_proto_rawDesc = "" +
 	"\x1apublish_records_per_second\x18\r \x01(\x01R\x17publishRecordsPerSecond\x127\n" +
 	"\x18publish_bytes_per_second\x18\x0e \x01(\x01R\x15publishBytesPerSecond\x12#\n" +
 	"\rwaiting_pulls\x18\x0f \x01(\rR\fwaitingPulls\x12)\n" +
-	"\adamaged\x18\x10 \x03(\v2\x0f.mq.OffsetRangeR\adamaged*E\n" +
+	"\adamaged\x18\x10 \x03(\v2\x0f.mq.OffsetRangeR\adamaged\x12 \n" +
+	"\fdays_to_full\x18\x11 \x01(\x01R\n" +
+	"daysToFull*E\n" +
 	"\x06Offset\x12\x12\n" +
 	"\x0eOFFSET_UNKNOWN\x10\x00\x12\x14\n" +
 	"\x10OFFSET_BEGINNING\x10\x01\x12\x11\n" +
@@ -2239,12 +4683,25 @@ const file_mq_proto_rawDesc = "" +
 	"Durability\x12\x16\n" +
 	"\x12DURABILITY_DEFAULT\x10\x00\x12\x15\n" +
 	"\x11DURABILITY_SYNCED\x10\x01\x12\x16\n" +
-	"\x12DURABILITY_WRITTEN\x10\x02*v\n" +
+	"\x12DURABILITY_WRITTEN\x10\x02*p\n" +
+	"\tGroupMode\x12\x16\n" +
+	"\x12GROUP_MODE_UNKNOWN\x10\x00\x12\x15\n" +
+	"\x11GROUP_MODE_SHARED\x10\x01\x12\x1a\n" +
+	"\x16GROUP_MODE_KEY_ORDERED\x10\x02\x12\x18\n" +
+	"\x14GROUP_MODE_EXCLUSIVE\x10\x03*\x9b\x01\n" +
+	"\aRefusal\x12\x13\n" +
+	"\x0fREFUSAL_UNKNOWN\x10\x00\x12\x13\n" +
+	"\x0fREFUSAL_EXPIRED\x10\x01\x12\x1a\n" +
+	"\x16REFUSAL_OTHER_CONSUMER\x10\x02\x12\x19\n" +
+	"\x15REFUSAL_ALREADY_ACKED\x10\x03\x12\x1b\n" +
+	"\x17REFUSAL_NEVER_DELIVERED\x10\x04\x12\x12\n" +
+	"\x0eREFUSAL_FENCED\x10\x05*v\n" +
 	"\fChannelState\x12\x19\n" +
 	"\x15CHANNEL_STATE_UNKNOWN\x10\x00\x12\x14\n" +
 	"\x10CHANNEL_STATE_OK\x10\x01\x12\x1b\n" +
 	"\x17CHANNEL_STATE_READ_ONLY\x10\x02\x12\x18\n" +
-	"\x14CHANNEL_STATE_FAILED\x10\x032\xb0\x04\n" +
+	"\x14CHANNEL_STATE_FAILED\x10\x032\xc6\n" +
+	"\n" +
 	"\tMQService\x12D\n" +
 	"\rCreateChannel\x12\x18.mq.CreateChannelRequest\x1a\x19.mq.CreateChannelResponse\x122\n" +
 	"\aPublish\x12\x12.mq.PublishRequest\x1a\x13.mq.PublishResponse\x120\n" +
@@ -2254,7 +4711,22 @@ const file_mq_proto_rawDesc = "" +
 	"\fListChannels\x12\x17.mq.ListChannelsRequest\x1a\x18.mq.ListChannelsResponse\x12>\n" +
 	"\x0fDescribeChannel\x12\x1a.mq.DescribeChannelRequest\x1a\x0f.mq.ChannelInfo\x12@\n" +
 	"\x10ConfigureChannel\x12\x1b.mq.ConfigureChannelRequest\x1a\x0f.mq.ChannelInfo\x12D\n" +
-	"\rDeleteChannel\x12\x18.mq.DeleteChannelRequest\x1a\x19.mq.DeleteChannelResponseB\x18Z\x16mq.example/gen/mq;mqpbb\x06proto3"
+	"\rDeleteChannel\x12\x18.mq.DeleteChannelRequest\x1a\x19.mq.DeleteChannelResponse\x12A\n" +
+	"\fPurgeChannel\x12\x17.mq.PurgeChannelRequest\x1a\x18.mq.PurgeChannelResponse\x12,\n" +
+	"\x05Fetch\x12\x10.mq.FetchRequest\x1a\x11.mq.FetchResponse\x12&\n" +
+	"\x03Ack\x12\x0e.mq.AckRequest\x1a\x0f.mq.AckResponse\x12(\n" +
+	"\x04Nack\x12\x0f.mq.NackRequest\x1a\x0f.mq.AckResponse\x12,\n" +
+	"\x06Extend\x12\x11.mq.ExtendRequest\x1a\x0f.mq.AckResponse\x122\n" +
+	"\aRelease\x12\x12.mq.ReleaseRequest\x1a\x13.mq.ReleaseResponse\x124\n" +
+	"\vCreateGroup\x12\x16.mq.CreateGroupRequest\x1a\r.mq.GroupInfo\x12;\n" +
+	"\n" +
+	"ListGroups\x12\x15.mq.ListGroupsRequest\x1a\x16.mq.ListGroupsResponse\x128\n" +
+	"\rDescribeGroup\x12\x18.mq.DescribeGroupRequest\x1a\r.mq.GroupInfo\x120\n" +
+	"\tSeekGroup\x12\x14.mq.SeekGroupRequest\x1a\r.mq.GroupInfo\x12>\n" +
+	"\vDeleteGroup\x12\x16.mq.DeleteGroupRequest\x1a\x17.mq.DeleteGroupResponse\x12A\n" +
+	"\fRedriveGroup\x12\x17.mq.RedriveGroupRequest\x1a\x18.mq.RedriveGroupResponse\x12A\n" +
+	"\fCommitOffset\x12\x17.mq.CommitOffsetRequest\x1a\x18.mq.CommitOffsetResponse\x12J\n" +
+	"\x0fCommittedOffset\x12\x1a.mq.CommittedOffsetRequest\x1a\x1b.mq.CommittedOffsetResponseB\x18Z\x16mq.example/gen/mq;mqpbb\x06proto3"
 
 var (
 	file_mq_proto_rawDescOnce sync.Once
@@ -2268,80 +4740,158 @@ func file_mq_proto_rawDescGZIP() []byte {
 	return file_mq_proto_rawDescData
 }
 
-var file_mq_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_mq_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_mq_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_mq_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_mq_proto_goTypes = []any{
 	(Offset)(0),                     // 0: mq.Offset
 	(Durability)(0),                 // 1: mq.Durability
-	(ChannelState)(0),               // 2: mq.ChannelState
-	(*CreateChannelRequest)(nil),    // 3: mq.CreateChannelRequest
-	(*CreateChannelResponse)(nil),   // 4: mq.CreateChannelResponse
-	(*PublishRequest)(nil),          // 5: mq.PublishRequest
-	(*PublishResponse)(nil),         // 6: mq.PublishResponse
-	(*SubscribeRequest)(nil),        // 7: mq.SubscribeRequest
-	(*Message)(nil),                 // 8: mq.Message
-	(*PublishBatchRequest)(nil),     // 9: mq.PublishBatchRequest
-	(*PublishBatchResponse)(nil),    // 10: mq.PublishBatchResponse
-	(*PullRequest)(nil),             // 11: mq.PullRequest
-	(*PullResponse)(nil),            // 12: mq.PullResponse
-	(*RecordBatch)(nil),             // 13: mq.RecordBatch
-	(*Records)(nil),                 // 14: mq.Records
-	(*Headers)(nil),                 // 15: mq.Headers
-	(*Header)(nil),                  // 16: mq.Header
-	(*SegmentFile)(nil),             // 17: mq.SegmentFile
-	(*SegmentHeader)(nil),           // 18: mq.SegmentHeader
-	(*SegmentFooter)(nil),           // 19: mq.SegmentFooter
-	(*ChannelConfig)(nil),           // 20: mq.ChannelConfig
-	(*ListChannelsRequest)(nil),     // 21: mq.ListChannelsRequest
-	(*ListChannelsResponse)(nil),    // 22: mq.ListChannelsResponse
-	(*DescribeChannelRequest)(nil),  // 23: mq.DescribeChannelRequest
-	(*ConfigureChannelRequest)(nil), // 24: mq.ConfigureChannelRequest
-	(*DeleteChannelRequest)(nil),    // 25: mq.DeleteChannelRequest
-	(*DeleteChannelResponse)(nil),   // 26: mq.DeleteChannelResponse
-	(*OffsetRange)(nil),             // 27: mq.OffsetRange
-	(*ChannelInfo)(nil),             // 28: mq.ChannelInfo
+	(GroupMode)(0),                  // 2: mq.GroupMode
+	(Refusal)(0),                    // 3: mq.Refusal
+	(ChannelState)(0),               // 4: mq.ChannelState
+	(*CreateChannelRequest)(nil),    // 5: mq.CreateChannelRequest
+	(*CreateChannelResponse)(nil),   // 6: mq.CreateChannelResponse
+	(*PublishRequest)(nil),          // 7: mq.PublishRequest
+	(*PublishResponse)(nil),         // 8: mq.PublishResponse
+	(*SubscribeRequest)(nil),        // 9: mq.SubscribeRequest
+	(*Message)(nil),                 // 10: mq.Message
+	(*PublishBatchRequest)(nil),     // 11: mq.PublishBatchRequest
+	(*PublishBatchResponse)(nil),    // 12: mq.PublishBatchResponse
+	(*PullRequest)(nil),             // 13: mq.PullRequest
+	(*PullResponse)(nil),            // 14: mq.PullResponse
+	(*RecordBatch)(nil),             // 15: mq.RecordBatch
+	(*Records)(nil),                 // 16: mq.Records
+	(*Headers)(nil),                 // 17: mq.Headers
+	(*Header)(nil),                  // 18: mq.Header
+	(*SegmentFile)(nil),             // 19: mq.SegmentFile
+	(*SegmentHeader)(nil),           // 20: mq.SegmentHeader
+	(*SegmentFooter)(nil),           // 21: mq.SegmentFooter
+	(*GroupConfig)(nil),             // 22: mq.GroupConfig
+	(*StartPosition)(nil),           // 23: mq.StartPosition
+	(*FetchRequest)(nil),            // 24: mq.FetchRequest
+	(*Delivery)(nil),                // 25: mq.Delivery
+	(*FetchResponse)(nil),           // 26: mq.FetchResponse
+	(*AckRequest)(nil),              // 27: mq.AckRequest
+	(*NackRequest)(nil),             // 28: mq.NackRequest
+	(*ExtendRequest)(nil),           // 29: mq.ExtendRequest
+	(*RefusedRange)(nil),            // 30: mq.RefusedRange
+	(*AckResponse)(nil),             // 31: mq.AckResponse
+	(*ReleaseRequest)(nil),          // 32: mq.ReleaseRequest
+	(*ReleaseResponse)(nil),         // 33: mq.ReleaseResponse
+	(*CreateGroupRequest)(nil),      // 34: mq.CreateGroupRequest
+	(*ListGroupsRequest)(nil),       // 35: mq.ListGroupsRequest
+	(*ListGroupsResponse)(nil),      // 36: mq.ListGroupsResponse
+	(*DescribeGroupRequest)(nil),    // 37: mq.DescribeGroupRequest
+	(*SeekGroupRequest)(nil),        // 38: mq.SeekGroupRequest
+	(*DeleteGroupRequest)(nil),      // 39: mq.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),     // 40: mq.DeleteGroupResponse
+	(*RedriveGroupRequest)(nil),     // 41: mq.RedriveGroupRequest
+	(*RedriveGroupResponse)(nil),    // 42: mq.RedriveGroupResponse
+	(*CommitOffsetRequest)(nil),     // 43: mq.CommitOffsetRequest
+	(*CommitOffsetResponse)(nil),    // 44: mq.CommitOffsetResponse
+	(*CommittedOffsetRequest)(nil),  // 45: mq.CommittedOffsetRequest
+	(*CommittedOffsetResponse)(nil), // 46: mq.CommittedOffsetResponse
+	(*ConsumerInfo)(nil),            // 47: mq.ConsumerInfo
+	(*GroupInfo)(nil),               // 48: mq.GroupInfo
+	(*ChannelConfig)(nil),           // 49: mq.ChannelConfig
+	(*ListChannelsRequest)(nil),     // 50: mq.ListChannelsRequest
+	(*ListChannelsResponse)(nil),    // 51: mq.ListChannelsResponse
+	(*DescribeChannelRequest)(nil),  // 52: mq.DescribeChannelRequest
+	(*ConfigureChannelRequest)(nil), // 53: mq.ConfigureChannelRequest
+	(*DeleteChannelRequest)(nil),    // 54: mq.DeleteChannelRequest
+	(*DeleteChannelResponse)(nil),   // 55: mq.DeleteChannelResponse
+	(*PurgeChannelRequest)(nil),     // 56: mq.PurgeChannelRequest
+	(*PurgedSegment)(nil),           // 57: mq.PurgedSegment
+	(*PurgeChannelResponse)(nil),    // 58: mq.PurgeChannelResponse
+	(*OffsetRange)(nil),             // 59: mq.OffsetRange
+	(*ChannelInfo)(nil),             // 60: mq.ChannelInfo
 }
 var file_mq_proto_depIdxs = []int32{
-	20, // 0: mq.CreateChannelRequest.config:type_name -> mq.ChannelConfig
+	49, // 0: mq.CreateChannelRequest.config:type_name -> mq.ChannelConfig
 	0,  // 1: mq.SubscribeRequest.offset:type_name -> mq.Offset
 	1,  // 2: mq.PublishBatchRequest.durability:type_name -> mq.Durability
 	1,  // 3: mq.PublishBatchResponse.durability:type_name -> mq.Durability
 	0,  // 4: mq.PullRequest.position:type_name -> mq.Offset
-	13, // 5: mq.PullResponse.batches:type_name -> mq.RecordBatch
-	15, // 6: mq.Records.headers:type_name -> mq.Headers
-	16, // 7: mq.Headers.entries:type_name -> mq.Header
-	13, // 8: mq.SegmentFile.batches:type_name -> mq.RecordBatch
-	18, // 9: mq.SegmentFile.header:type_name -> mq.SegmentHeader
-	19, // 10: mq.SegmentFile.footer:type_name -> mq.SegmentFooter
-	1,  // 11: mq.ChannelConfig.durability:type_name -> mq.Durability
-	28, // 12: mq.ListChannelsResponse.channels:type_name -> mq.ChannelInfo
-	20, // 13: mq.ConfigureChannelRequest.config:type_name -> mq.ChannelConfig
-	20, // 14: mq.ChannelInfo.config:type_name -> mq.ChannelConfig
-	2,  // 15: mq.ChannelInfo.state:type_name -> mq.ChannelState
-	27, // 16: mq.ChannelInfo.damaged:type_name -> mq.OffsetRange
-	3,  // 17: mq.MQService.CreateChannel:input_type -> mq.CreateChannelRequest
-	5,  // 18: mq.MQService.Publish:input_type -> mq.PublishRequest
-	7,  // 19: mq.MQService.Subscribe:input_type -> mq.SubscribeRequest
-	9,  // 20: mq.MQService.PublishBatch:input_type -> mq.PublishBatchRequest
-	11, // 21: mq.MQService.Pull:input_type -> mq.PullRequest
-	21, // 22: mq.MQService.ListChannels:input_type -> mq.ListChannelsRequest
-	23, // 23: mq.MQService.DescribeChannel:input_type -> mq.DescribeChannelRequest
-	24, // 24: mq.MQService.ConfigureChannel:input_type -> mq.ConfigureChannelRequest
-	25, // 25: mq.MQService.DeleteChannel:input_type -> mq.DeleteChannelRequest
-	4,  // 26: mq.MQService.CreateChannel:output_type -> mq.CreateChannelResponse
-	6,  // 27: mq.MQService.Publish:output_type -> mq.PublishResponse
-	8,  // 28: mq.MQService.Subscribe:output_type -> mq.Message
-	10, // 29: mq.MQService.PublishBatch:output_type -> mq.PublishBatchResponse
-	12, // 30: mq.MQService.Pull:output_type -> mq.PullResponse
-	22, // 31: mq.MQService.ListChannels:output_type -> mq.ListChannelsResponse
-	28, // 32: mq.MQService.DescribeChannel:output_type -> mq.ChannelInfo
-	28, // 33: mq.MQService.ConfigureChannel:output_type -> mq.ChannelInfo
-	26, // 34: mq.MQService.DeleteChannel:output_type -> mq.DeleteChannelResponse
-	26, // [26:35] is the sub-list for method output_type
-	17, // [17:26] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	15, // 5: mq.PullResponse.batches:type_name -> mq.RecordBatch
+	17, // 6: mq.Records.headers:type_name -> mq.Headers
+	18, // 7: mq.Headers.entries:type_name -> mq.Header
+	15, // 8: mq.SegmentFile.batches:type_name -> mq.RecordBatch
+	20, // 9: mq.SegmentFile.header:type_name -> mq.SegmentHeader
+	21, // 10: mq.SegmentFile.footer:type_name -> mq.SegmentFooter
+	2,  // 11: mq.GroupConfig.mode:type_name -> mq.GroupMode
+	0,  // 12: mq.StartPosition.position:type_name -> mq.Offset
+	23, // 13: mq.FetchRequest.start:type_name -> mq.StartPosition
+	22, // 14: mq.FetchRequest.config:type_name -> mq.GroupConfig
+	15, // 15: mq.FetchResponse.batches:type_name -> mq.RecordBatch
+	25, // 16: mq.FetchResponse.deliveries:type_name -> mq.Delivery
+	59, // 17: mq.AckRequest.ranges:type_name -> mq.OffsetRange
+	59, // 18: mq.NackRequest.ranges:type_name -> mq.OffsetRange
+	59, // 19: mq.ExtendRequest.ranges:type_name -> mq.OffsetRange
+	3,  // 20: mq.RefusedRange.refusal:type_name -> mq.Refusal
+	30, // 21: mq.AckResponse.refused:type_name -> mq.RefusedRange
+	23, // 22: mq.CreateGroupRequest.start:type_name -> mq.StartPosition
+	22, // 23: mq.CreateGroupRequest.config:type_name -> mq.GroupConfig
+	48, // 24: mq.ListGroupsResponse.groups:type_name -> mq.GroupInfo
+	23, // 25: mq.SeekGroupRequest.start:type_name -> mq.StartPosition
+	22, // 26: mq.GroupInfo.config:type_name -> mq.GroupConfig
+	47, // 27: mq.GroupInfo.consumers:type_name -> mq.ConsumerInfo
+	1,  // 28: mq.ChannelConfig.durability:type_name -> mq.Durability
+	60, // 29: mq.ListChannelsResponse.channels:type_name -> mq.ChannelInfo
+	49, // 30: mq.ConfigureChannelRequest.config:type_name -> mq.ChannelConfig
+	57, // 31: mq.PurgeChannelResponse.removed:type_name -> mq.PurgedSegment
+	49, // 32: mq.ChannelInfo.config:type_name -> mq.ChannelConfig
+	4,  // 33: mq.ChannelInfo.state:type_name -> mq.ChannelState
+	59, // 34: mq.ChannelInfo.damaged:type_name -> mq.OffsetRange
+	5,  // 35: mq.MQService.CreateChannel:input_type -> mq.CreateChannelRequest
+	7,  // 36: mq.MQService.Publish:input_type -> mq.PublishRequest
+	9,  // 37: mq.MQService.Subscribe:input_type -> mq.SubscribeRequest
+	11, // 38: mq.MQService.PublishBatch:input_type -> mq.PublishBatchRequest
+	13, // 39: mq.MQService.Pull:input_type -> mq.PullRequest
+	50, // 40: mq.MQService.ListChannels:input_type -> mq.ListChannelsRequest
+	52, // 41: mq.MQService.DescribeChannel:input_type -> mq.DescribeChannelRequest
+	53, // 42: mq.MQService.ConfigureChannel:input_type -> mq.ConfigureChannelRequest
+	54, // 43: mq.MQService.DeleteChannel:input_type -> mq.DeleteChannelRequest
+	56, // 44: mq.MQService.PurgeChannel:input_type -> mq.PurgeChannelRequest
+	24, // 45: mq.MQService.Fetch:input_type -> mq.FetchRequest
+	27, // 46: mq.MQService.Ack:input_type -> mq.AckRequest
+	28, // 47: mq.MQService.Nack:input_type -> mq.NackRequest
+	29, // 48: mq.MQService.Extend:input_type -> mq.ExtendRequest
+	32, // 49: mq.MQService.Release:input_type -> mq.ReleaseRequest
+	34, // 50: mq.MQService.CreateGroup:input_type -> mq.CreateGroupRequest
+	35, // 51: mq.MQService.ListGroups:input_type -> mq.ListGroupsRequest
+	37, // 52: mq.MQService.DescribeGroup:input_type -> mq.DescribeGroupRequest
+	38, // 53: mq.MQService.SeekGroup:input_type -> mq.SeekGroupRequest
+	39, // 54: mq.MQService.DeleteGroup:input_type -> mq.DeleteGroupRequest
+	41, // 55: mq.MQService.RedriveGroup:input_type -> mq.RedriveGroupRequest
+	43, // 56: mq.MQService.CommitOffset:input_type -> mq.CommitOffsetRequest
+	45, // 57: mq.MQService.CommittedOffset:input_type -> mq.CommittedOffsetRequest
+	6,  // 58: mq.MQService.CreateChannel:output_type -> mq.CreateChannelResponse
+	8,  // 59: mq.MQService.Publish:output_type -> mq.PublishResponse
+	10, // 60: mq.MQService.Subscribe:output_type -> mq.Message
+	12, // 61: mq.MQService.PublishBatch:output_type -> mq.PublishBatchResponse
+	14, // 62: mq.MQService.Pull:output_type -> mq.PullResponse
+	51, // 63: mq.MQService.ListChannels:output_type -> mq.ListChannelsResponse
+	60, // 64: mq.MQService.DescribeChannel:output_type -> mq.ChannelInfo
+	60, // 65: mq.MQService.ConfigureChannel:output_type -> mq.ChannelInfo
+	55, // 66: mq.MQService.DeleteChannel:output_type -> mq.DeleteChannelResponse
+	58, // 67: mq.MQService.PurgeChannel:output_type -> mq.PurgeChannelResponse
+	26, // 68: mq.MQService.Fetch:output_type -> mq.FetchResponse
+	31, // 69: mq.MQService.Ack:output_type -> mq.AckResponse
+	31, // 70: mq.MQService.Nack:output_type -> mq.AckResponse
+	31, // 71: mq.MQService.Extend:output_type -> mq.AckResponse
+	33, // 72: mq.MQService.Release:output_type -> mq.ReleaseResponse
+	48, // 73: mq.MQService.CreateGroup:output_type -> mq.GroupInfo
+	36, // 74: mq.MQService.ListGroups:output_type -> mq.ListGroupsResponse
+	48, // 75: mq.MQService.DescribeGroup:output_type -> mq.GroupInfo
+	48, // 76: mq.MQService.SeekGroup:output_type -> mq.GroupInfo
+	40, // 77: mq.MQService.DeleteGroup:output_type -> mq.DeleteGroupResponse
+	42, // 78: mq.MQService.RedriveGroup:output_type -> mq.RedriveGroupResponse
+	44, // 79: mq.MQService.CommitOffset:output_type -> mq.CommitOffsetResponse
+	46, // 80: mq.MQService.CommittedOffset:output_type -> mq.CommittedOffsetResponse
+	58, // [58:81] is the sub-list for method output_type
+	35, // [35:58] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_mq_proto_init() }
@@ -2356,13 +4906,26 @@ func file_mq_proto_init() {
 		(*PullRequest_Position)(nil),
 	}
 	file_mq_proto_msgTypes[17].OneofWrappers = []any{}
+	file_mq_proto_msgTypes[18].OneofWrappers = []any{
+		(*StartPosition_Offset)(nil),
+		(*StartPosition_TimeNs)(nil),
+		(*StartPosition_Position)(nil),
+	}
+	file_mq_proto_msgTypes[23].OneofWrappers = []any{}
+	file_mq_proto_msgTypes[41].OneofWrappers = []any{}
+	file_mq_proto_msgTypes[43].OneofWrappers = []any{}
+	file_mq_proto_msgTypes[44].OneofWrappers = []any{}
+	file_mq_proto_msgTypes[51].OneofWrappers = []any{
+		(*PurgeChannelRequest_BeforeOffset)(nil),
+		(*PurgeChannelRequest_BeforeTimeNs)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mq_proto_rawDesc), len(file_mq_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   26,
+			NumEnums:      5,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,20 @@ const (
 	MQService_DescribeChannel_FullMethodName  = "/mq.MQService/DescribeChannel"
 	MQService_ConfigureChannel_FullMethodName = "/mq.MQService/ConfigureChannel"
 	MQService_DeleteChannel_FullMethodName    = "/mq.MQService/DeleteChannel"
+	MQService_PurgeChannel_FullMethodName     = "/mq.MQService/PurgeChannel"
+	MQService_Fetch_FullMethodName            = "/mq.MQService/Fetch"
+	MQService_Ack_FullMethodName              = "/mq.MQService/Ack"
+	MQService_Nack_FullMethodName             = "/mq.MQService/Nack"
+	MQService_Extend_FullMethodName           = "/mq.MQService/Extend"
+	MQService_Release_FullMethodName          = "/mq.MQService/Release"
+	MQService_CreateGroup_FullMethodName      = "/mq.MQService/CreateGroup"
+	MQService_ListGroups_FullMethodName       = "/mq.MQService/ListGroups"
+	MQService_DescribeGroup_FullMethodName    = "/mq.MQService/DescribeGroup"
+	MQService_SeekGroup_FullMethodName        = "/mq.MQService/SeekGroup"
+	MQService_DeleteGroup_FullMethodName      = "/mq.MQService/DeleteGroup"
+	MQService_RedriveGroup_FullMethodName     = "/mq.MQService/RedriveGroup"
+	MQService_CommitOffset_FullMethodName     = "/mq.MQService/CommitOffset"
+	MQService_CommittedOffset_FullMethodName  = "/mq.MQService/CommittedOffset"
 )
 
 // MQServiceClient is the client API for MQService service.
@@ -54,6 +68,29 @@ type MQServiceClient interface {
 	DescribeChannel(ctx context.Context, in *DescribeChannelRequest, opts ...grpc.CallOption) (*ChannelInfo, error)
 	ConfigureChannel(ctx context.Context, in *ConfigureChannelRequest, opts ...grpc.CallOption) (*ChannelInfo, error)
 	DeleteChannel(ctx context.Context, in *DeleteChannelRequest, opts ...grpc.CallOption) (*DeleteChannelResponse, error)
+	// Removes records up to an offset or time, by whole segments; with dry_run
+	// only tells what would go, and what retention would remove now.
+	PurgeChannel(ctx context.Context, in *PurgeChannelRequest, opts ...grpc.CallOption) (*PurgeChannelResponse, error)
+	// Leases records to a consumer of a group; waits up to max_wait_ms.
+	Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (*FetchResponse, error)
+	// Acknowledged records are never handed out again; durable when answered.
+	Ack(ctx context.Context, in *AckRequest, opts ...grpc.CallOption) (*AckResponse, error)
+	// Hands records back, to be redelivered after a delay.
+	Nack(ctx context.Context, in *NackRequest, opts ...grpc.CallOption) (*AckResponse, error)
+	// Prolongs leases while work goes on.
+	Extend(ctx context.Context, in *ExtendRequest, opts ...grpc.CallOption) (*AckResponse, error)
+	// Hands back all leases of a consumer that closes.
+	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
+	CreateGroup(ctx context.Context, in *CreateGroupRequest, opts ...grpc.CallOption) (*GroupInfo, error)
+	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
+	DescribeGroup(ctx context.Context, in *DescribeGroupRequest, opts ...grpc.CallOption) (*GroupInfo, error)
+	SeekGroup(ctx context.Context, in *SeekGroupRequest, opts ...grpc.CallOption) (*GroupInfo, error)
+	DeleteGroup(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error)
+	// Publishes dead letters to the channel they came from again.
+	RedriveGroup(ctx context.Context, in *RedriveGroupRequest, opts ...grpc.CallOption) (*RedriveGroupResponse, error)
+	// A cursor for readers that want no leases.
+	CommitOffset(ctx context.Context, in *CommitOffsetRequest, opts ...grpc.CallOption) (*CommitOffsetResponse, error)
+	CommittedOffset(ctx context.Context, in *CommittedOffsetRequest, opts ...grpc.CallOption) (*CommittedOffsetResponse, error)
 }
 
 type mQServiceClient struct {
@@ -163,6 +200,146 @@ func (c *mQServiceClient) DeleteChannel(ctx context.Context, in *DeleteChannelRe
 	return out, nil
 }
 
+func (c *mQServiceClient) PurgeChannel(ctx context.Context, in *PurgeChannelRequest, opts ...grpc.CallOption) (*PurgeChannelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PurgeChannelResponse)
+	err := c.cc.Invoke(ctx, MQService_PurgeChannel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) Fetch(ctx context.Context, in *FetchRequest, opts ...grpc.CallOption) (*FetchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FetchResponse)
+	err := c.cc.Invoke(ctx, MQService_Fetch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) Ack(ctx context.Context, in *AckRequest, opts ...grpc.CallOption) (*AckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AckResponse)
+	err := c.cc.Invoke(ctx, MQService_Ack_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) Nack(ctx context.Context, in *NackRequest, opts ...grpc.CallOption) (*AckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AckResponse)
+	err := c.cc.Invoke(ctx, MQService_Nack_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) Extend(ctx context.Context, in *ExtendRequest, opts ...grpc.CallOption) (*AckResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AckResponse)
+	err := c.cc.Invoke(ctx, MQService_Extend_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseResponse)
+	err := c.cc.Invoke(ctx, MQService_Release_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) CreateGroup(ctx context.Context, in *CreateGroupRequest, opts ...grpc.CallOption) (*GroupInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GroupInfo)
+	err := c.cc.Invoke(ctx, MQService_CreateGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListGroupsResponse)
+	err := c.cc.Invoke(ctx, MQService_ListGroups_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) DescribeGroup(ctx context.Context, in *DescribeGroupRequest, opts ...grpc.CallOption) (*GroupInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GroupInfo)
+	err := c.cc.Invoke(ctx, MQService_DescribeGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) SeekGroup(ctx context.Context, in *SeekGroupRequest, opts ...grpc.CallOption) (*GroupInfo, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GroupInfo)
+	err := c.cc.Invoke(ctx, MQService_SeekGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) DeleteGroup(ctx context.Context, in *DeleteGroupRequest, opts ...grpc.CallOption) (*DeleteGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteGroupResponse)
+	err := c.cc.Invoke(ctx, MQService_DeleteGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) RedriveGroup(ctx context.Context, in *RedriveGroupRequest, opts ...grpc.CallOption) (*RedriveGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RedriveGroupResponse)
+	err := c.cc.Invoke(ctx, MQService_RedriveGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) CommitOffset(ctx context.Context, in *CommitOffsetRequest, opts ...grpc.CallOption) (*CommitOffsetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CommitOffsetResponse)
+	err := c.cc.Invoke(ctx, MQService_CommitOffset_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *mQServiceClient) CommittedOffset(ctx context.Context, in *CommittedOffsetRequest, opts ...grpc.CallOption) (*CommittedOffsetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CommittedOffsetResponse)
+	err := c.cc.Invoke(ctx, MQService_CommittedOffset_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MQServiceServer is the server API for MQService service.
 // All implementations must embed UnimplementedMQServiceServer
 // for forward compatibility.
@@ -181,6 +358,29 @@ type MQServiceServer interface {
 	DescribeChannel(context.Context, *DescribeChannelRequest) (*ChannelInfo, error)
 	ConfigureChannel(context.Context, *ConfigureChannelRequest) (*ChannelInfo, error)
 	DeleteChannel(context.Context, *DeleteChannelRequest) (*DeleteChannelResponse, error)
+	// Removes records up to an offset or time, by whole segments; with dry_run
+	// only tells what would go, and what retention would remove now.
+	PurgeChannel(context.Context, *PurgeChannelRequest) (*PurgeChannelResponse, error)
+	// Leases records to a consumer of a group; waits up to max_wait_ms.
+	Fetch(context.Context, *FetchRequest) (*FetchResponse, error)
+	// Acknowledged records are never handed out again; durable when answered.
+	Ack(context.Context, *AckRequest) (*AckResponse, error)
+	// Hands records back, to be redelivered after a delay.
+	Nack(context.Context, *NackRequest) (*AckResponse, error)
+	// Prolongs leases while work goes on.
+	Extend(context.Context, *ExtendRequest) (*AckResponse, error)
+	// Hands back all leases of a consumer that closes.
+	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
+	CreateGroup(context.Context, *CreateGroupRequest) (*GroupInfo, error)
+	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
+	DescribeGroup(context.Context, *DescribeGroupRequest) (*GroupInfo, error)
+	SeekGroup(context.Context, *SeekGroupRequest) (*GroupInfo, error)
+	DeleteGroup(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error)
+	// Publishes dead letters to the channel they came from again.
+	RedriveGroup(context.Context, *RedriveGroupRequest) (*RedriveGroupResponse, error)
+	// A cursor for readers that want no leases.
+	CommitOffset(context.Context, *CommitOffsetRequest) (*CommitOffsetResponse, error)
+	CommittedOffset(context.Context, *CommittedOffsetRequest) (*CommittedOffsetResponse, error)
 	mustEmbedUnimplementedMQServiceServer()
 }
 
@@ -217,6 +417,48 @@ func (UnimplementedMQServiceServer) ConfigureChannel(context.Context, *Configure
 }
 func (UnimplementedMQServiceServer) DeleteChannel(context.Context, *DeleteChannelRequest) (*DeleteChannelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteChannel not implemented")
+}
+func (UnimplementedMQServiceServer) PurgeChannel(context.Context, *PurgeChannelRequest) (*PurgeChannelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PurgeChannel not implemented")
+}
+func (UnimplementedMQServiceServer) Fetch(context.Context, *FetchRequest) (*FetchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Fetch not implemented")
+}
+func (UnimplementedMQServiceServer) Ack(context.Context, *AckRequest) (*AckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Ack not implemented")
+}
+func (UnimplementedMQServiceServer) Nack(context.Context, *NackRequest) (*AckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Nack not implemented")
+}
+func (UnimplementedMQServiceServer) Extend(context.Context, *ExtendRequest) (*AckResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Extend not implemented")
+}
+func (UnimplementedMQServiceServer) Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Release not implemented")
+}
+func (UnimplementedMQServiceServer) CreateGroup(context.Context, *CreateGroupRequest) (*GroupInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateGroup not implemented")
+}
+func (UnimplementedMQServiceServer) ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListGroups not implemented")
+}
+func (UnimplementedMQServiceServer) DescribeGroup(context.Context, *DescribeGroupRequest) (*GroupInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method DescribeGroup not implemented")
+}
+func (UnimplementedMQServiceServer) SeekGroup(context.Context, *SeekGroupRequest) (*GroupInfo, error) {
+	return nil, status.Error(codes.Unimplemented, "method SeekGroup not implemented")
+}
+func (UnimplementedMQServiceServer) DeleteGroup(context.Context, *DeleteGroupRequest) (*DeleteGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteGroup not implemented")
+}
+func (UnimplementedMQServiceServer) RedriveGroup(context.Context, *RedriveGroupRequest) (*RedriveGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RedriveGroup not implemented")
+}
+func (UnimplementedMQServiceServer) CommitOffset(context.Context, *CommitOffsetRequest) (*CommitOffsetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CommitOffset not implemented")
+}
+func (UnimplementedMQServiceServer) CommittedOffset(context.Context, *CommittedOffsetRequest) (*CommittedOffsetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CommittedOffset not implemented")
 }
 func (UnimplementedMQServiceServer) mustEmbedUnimplementedMQServiceServer() {}
 func (UnimplementedMQServiceServer) testEmbeddedByValue()                   {}
@@ -394,6 +636,258 @@ func _MQService_DeleteChannel_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MQService_PurgeChannel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PurgeChannelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).PurgeChannel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_PurgeChannel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).PurgeChannel(ctx, req.(*PurgeChannelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_Fetch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FetchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).Fetch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_Fetch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).Fetch(ctx, req.(*FetchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_Ack_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AckRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).Ack(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_Ack_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).Ack(ctx, req.(*AckRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_Nack_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NackRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).Nack(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_Nack_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).Nack(ctx, req.(*NackRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_Extend_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExtendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).Extend(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_Extend_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).Extend(ctx, req.(*ExtendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_Release_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).Release(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_Release_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).Release(ctx, req.(*ReleaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_CreateGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).CreateGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_CreateGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).CreateGroup(ctx, req.(*CreateGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_ListGroups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListGroupsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).ListGroups(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_ListGroups_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).ListGroups(ctx, req.(*ListGroupsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_DescribeGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).DescribeGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_DescribeGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).DescribeGroup(ctx, req.(*DescribeGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_SeekGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SeekGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).SeekGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_SeekGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).SeekGroup(ctx, req.(*SeekGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_DeleteGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).DeleteGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_DeleteGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).DeleteGroup(ctx, req.(*DeleteGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_RedriveGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RedriveGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).RedriveGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_RedriveGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).RedriveGroup(ctx, req.(*RedriveGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_CommitOffset_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CommitOffsetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).CommitOffset(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_CommitOffset_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).CommitOffset(ctx, req.(*CommitOffsetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MQService_CommittedOffset_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CommittedOffsetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MQServiceServer).CommittedOffset(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MQService_CommittedOffset_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MQServiceServer).CommittedOffset(ctx, req.(*CommittedOffsetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // MQService_ServiceDesc is the grpc.ServiceDesc for MQService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -432,6 +926,62 @@ var MQService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteChannel",
 			Handler:    _MQService_DeleteChannel_Handler,
+		},
+		{
+			MethodName: "PurgeChannel",
+			Handler:    _MQService_PurgeChannel_Handler,
+		},
+		{
+			MethodName: "Fetch",
+			Handler:    _MQService_Fetch_Handler,
+		},
+		{
+			MethodName: "Ack",
+			Handler:    _MQService_Ack_Handler,
+		},
+		{
+			MethodName: "Nack",
+			Handler:    _MQService_Nack_Handler,
+		},
+		{
+			MethodName: "Extend",
+			Handler:    _MQService_Extend_Handler,
+		},
+		{
+			MethodName: "Release",
+			Handler:    _MQService_Release_Handler,
+		},
+		{
+			MethodName: "CreateGroup",
+			Handler:    _MQService_CreateGroup_Handler,
+		},
+		{
+			MethodName: "ListGroups",
+			Handler:    _MQService_ListGroups_Handler,
+		},
+		{
+			MethodName: "DescribeGroup",
+			Handler:    _MQService_DescribeGroup_Handler,
+		},
+		{
+			MethodName: "SeekGroup",
+			Handler:    _MQService_SeekGroup_Handler,
+		},
+		{
+			MethodName: "DeleteGroup",
+			Handler:    _MQService_DeleteGroup_Handler,
+		},
+		{
+			MethodName: "RedriveGroup",
+			Handler:    _MQService_RedriveGroup_Handler,
+		},
+		{
+			MethodName: "CommitOffset",
+			Handler:    _MQService_CommitOffset_Handler,
+		},
+		{
+			MethodName: "CommittedOffset",
+			Handler:    _MQService_CommittedOffset_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
