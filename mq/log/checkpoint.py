@@ -75,7 +75,7 @@ class CheckpointWriter:
         self._files = files
         self._directory = directory
         self._lock = threading.Lock()
-        self._newest_offset = 0
+        self._newest = (0, 0)
         self._closed = False
 
     def write(self, checkpoint: Checkpoint, index_content: bytes | None) -> None:
@@ -87,9 +87,10 @@ class CheckpointWriter:
             OSError: It could not be written; the last one is still there.
         """
         with self._lock:
-            if self._closed or checkpoint.durable_offset < self._newest_offset:
+            made = (checkpoint.durable_offset, checkpoint.log_start_offset)
+            if self._closed or made < self._newest:
                 return
-            self._newest_offset = checkpoint.durable_offset
+            self._newest = made
             if index_content is not None:
                 self._write_index(checkpoint.segment_base, index_content)
             self._files.replace(self._directory / CHECKPOINT_NAME, checkpoint.encode())
@@ -100,7 +101,7 @@ class CheckpointWriter:
         A checkpoint planned earlier and written later can't shorten it again.
         """
         with self._lock:
-            self._newest_offset = end_offset
+            self._newest = max(self._newest, (end_offset, 0))
             self._write_index(base_offset, content)
 
     def _write_index(self, base_offset: int, content: bytes) -> None:

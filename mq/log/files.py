@@ -28,6 +28,9 @@ _ZEROS = bytes(1 << 20)
 _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_fallocate = getattr(_libc, "fallocate", None)
+_FALLOC_KEEP_SIZE = 1
+_FALLOC_PUNCH_HOLE = 2
 
 if sys.platform == "darwin":
     # fsync there stops at the device's own cache.
@@ -112,6 +115,16 @@ class Files:
             if isinstance(error, OSError) and error.errno not in _NO_FALLOCATE:
                 raise
             self.write_zeros(handle, self.size(handle), length)
+
+    def release(self, handle: Handle, start: int, end: int) -> None:
+        """Give the blocks of ``[start, end)``, which are zeros, back to the device.
+
+        They read as zeros still. A file system that can't do that keeps them.
+        """
+        first, last = -(-start // _PAGE) * _PAGE, end // _PAGE * _PAGE
+        if first < last and _fallocate is not None:
+            flags = _FALLOC_KEEP_SIZE | _FALLOC_PUNCH_HOLE
+            _fallocate(handle.fd, flags, ctypes.c_long(first), ctypes.c_long(last - first))
 
     def size(self, handle: Handle) -> int:
         """The file's length in bytes."""

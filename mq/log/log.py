@@ -6,9 +6,10 @@ is one tuple, replaced in one step when it grows, so no lock is needed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,13 @@ from mq.errors import MQError, OffsetOutOfRange
 from mq.log.cache import SegmentCache
 from mq.log.checkpoint import Checkpoint, CheckpointWriter
 from mq.log.files import OS_FILES, Files
-from mq.log.format import HEADER_BYTES, SCRATCH_SUFFIX, SEGMENT_BYTES_DEFAULT
+from mq.log.format import (
+    HEADER_BYTES,
+    SCRATCH_SUFFIX,
+    SEGMENT_BYTES_DEFAULT,
+    index_name,
+    segment_name,
+)
 from mq.log.group import Append, Appended
 from mq.log.opening import Found, inspect, restore_producers
 from mq.log.reader import Reader, ReadResult, View
@@ -90,6 +97,11 @@ class Log:
                 self._files.unlink(self.directory / name)
 
         start = checkpoint.log_start_offset if checkpoint else 0
+        # What a crash left of a removal that had been made durable.
+        count = sum(s.sealed and s.end.offset <= start for s in segments[:-1])
+        for segment in segments[:count]:
+            self._remove((index_name(segment.base_offset), segment_name(segment.base_offset)))
+        del segments[:count]
         self.log_start_offset = max(start, segments[0].base_offset if segments else 0)
         end = Bound(self.log_start_offset, HEADER_BYTES)
         times = [checkpoint.last_append_time_ns if checkpoint else 0]
@@ -229,7 +241,7 @@ class Log:
     @property
     def allocated_bytes(self) -> int:
         """The bytes that the segment files occupy."""
-        return sum(s.capacity_bytes for s in self._writer.view.segments)
+        return sum(s.occupied_bytes for s in self._writer.view.segments)
 
     @property
     def damage(self) -> list[Damage]:
@@ -273,6 +285,48 @@ class Log:
             OSError: There is no room; appending goes on in the active segment.
         """
         self._writer.prepare()
+
+    def roll_aged(self, age_ns: int) -> bool:
+        """Seal the active segment and begin another if its first record is that old.
+
+        For the appending thread. So that a quiet channel's records can expire.
+
+        Raises:
+            MQError: As of `append`.
+        """
+        return self._writer.roll_aged(age_ns)
+
+    def trim(self, offset: int) -> list[Segment]:
+        """Remove the sealed segments that hold nothing from ``offset`` on.
+
+        For the appending thread. First the durable log start moves, then files
+        go. What readers hold of them stays theirs.
+
+        Returns:
+            The segments that were removed, oldest first.
+
+        Raises:
+            ChannelReadOnly: The log has failed.
+            OSError: The new log start could not be made durable; nothing was removed.
+        """
+        self._writer.sync()
+        segments = self._writer.view.segments
+        count = sum(s.sealed and s.end.offset <= offset for s in segments[:-1])
+        gone = list(segments[:count])
+        if gone:
+            self.log_start_offset = gone[-1].end.offset
+            self._writer.trim(count)
+            # The indexes first: that makes room for the checkpoint on a full disk.
+            self._remove(index_name(s.base_offset) for s in gone)
+            self.plan_checkpoint()()
+            self._remove(segment_name(s.base_offset) for s in gone)
+        return gone
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                self._files.unlink(self.directory / name)
+        self._files.sync_dir(self.directory)
 
     # ---- Reading ----------------------------------------------------------
 

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from mq.errors import Unavailable
 from mq.log.envelope import SegmentFooter, SegmentHeader
 from mq.log.files import Files, Handle, Map
-from mq.log.format import HEADER_BYTES, index_name
+from mq.log.format import FOOTER_BYTES, HEADER_BYTES, index_name
 from mq.log.frames import (
     frame_base_offset,
     frame_next_offset,
@@ -298,6 +298,13 @@ class Segment:
     def seed(self) -> int:
         """The seed of its header CRCs."""
         return segment_seed(self.segment_id)
+
+    @property
+    def occupied_bytes(self) -> int:
+        """About what the file takes on the device: a sealed one's padding is given back."""
+        if not self.sealed:
+            return self.capacity_bytes
+        return min(self.capacity_bytes, self.end.position + FOOTER_BYTES)
 
     @property
     def stored_bytes(self) -> int:

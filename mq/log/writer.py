@@ -30,6 +30,7 @@ from mq.log.format import (
     HEADER_BYTES,
     NO_ID,
     OVERHEAD_BYTES,
+    PADDING_PREFIX_BYTES,
     SEAL_BYTES,
     SEGMENT_BYTES_FIRST,
     SEGMENT_GROWTH,
@@ -227,10 +228,30 @@ class Writer:
 
     def _capacity(self, frame_bytes: int) -> int:
         """The size of the next segment, which is to hold a frame of that size."""
-        segments = self.view.segments
-        grown = segments[-1].capacity_bytes * SEGMENT_GROWTH if segments else SEGMENT_BYTES_FIRST
+        grown = SEGMENT_BYTES_FIRST
+        if self.view.segments:
+            last = self.view.segments[-1].capacity_bytes
+            # One that was sealed by age, hardly used, is followed by a smaller one.
+            full = self.end.position * 2 > last or frame_bytes
+            grown = last * SEGMENT_GROWTH if full else max(grown, last // SEGMENT_GROWTH)
         capacity = max(min(grown, self._env.segment_bytes), frame_bytes + OVERHEAD_BYTES)
         return -(-capacity // _CAPACITY_STEP_BYTES) * _CAPACITY_STEP_BYTES
+
+    def roll_aged(self, age_ns: int) -> bool:
+        """See `Log.roll_aged`."""
+        self._check_writable()
+        if self.active is None or self.end.offset == self.view.segments[-1].base_offset:
+            return False
+        if self._env.clock() - self.active.index.append_time_ns(0) < age_ns:
+            return False
+        self._roll(0)
+        return True
+
+    def trim(self, count: int) -> None:
+        """Forget the first ``count`` segments; readers find them no more."""
+        for segment in self.view.segments[:count]:
+            self._env.cache.drop(segment)
+        self.view = self.view._replace(segments=self.view.segments[count:])
 
     def _roll(self, frame_bytes: int) -> None:
         """Seal the active segment, if there is one, and begin the next.
@@ -280,6 +301,7 @@ class Writer:
         self._files.write(active.handle, [encode_segment_footer(footer)], at)
         self._sync_active(active)
         segment.seal(footer)
+        self._files.release(active.handle, end.position + PADDING_PREFIX_BYTES, at)
         self.active = None
         self._env.cache.touch(segment)
 
