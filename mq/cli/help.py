@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
-from mq import __version__
 from mq.cli.exits import reader_may_leave
 
 # Commands whose modules are too heavy to be imported for a list of commands, or
 # that may be absent: name, module (with an attribute of that name), line in the list.
-_LAZY = {"bench": ("mq.cli.bench", "Measure a broker, or compare it with others.")}
+_LAZY = {"bench": ("mq.cli.bench", "Measure a running broker.")}
 
 
 def examples(*lines: str) -> str:
@@ -65,6 +64,8 @@ def print_version(ctx: click.Context, param: click.Parameter, value: Any) -> Non
     """Callback of ``--version``."""
     if not value or ctx.resilient_parsing:
         return
+    from mq import __version__
+
     click.echo(f"mq {__version__}")
     ctx.exit()
 
