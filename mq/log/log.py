@@ -19,7 +19,6 @@ from mq.log.checkpoint import Checkpoint, CheckpointWriter
 from mq.log.files import OS_FILES, Files
 from mq.log.format import (
     HEADER_BYTES,
-    SCRATCH_SUFFIX,
     SEGMENT_BYTES_DEFAULT,
     index_name,
     segment_name,
@@ -92,16 +91,9 @@ class Log:
         self.notices.extend(found.notices)
         segments, checkpoint, tail = found.segments, found.checkpoint, found.tail
         producers = restore_producers(self._files, found)
-        for name in self._files.list(self.directory):
-            if name.endswith(SCRATCH_SUFFIX):
-                self._files.unlink(self.directory / name)
-
+        if found.leftovers:
+            self._remove(found.leftovers)
         start = checkpoint.log_start_offset if checkpoint else 0
-        # What a crash left of a removal that had been made durable.
-        count = sum(s.sealed and s.end.offset <= start for s in segments[:-1])
-        for segment in segments[:count]:
-            self._remove((index_name(segment.base_offset), segment_name(segment.base_offset)))
-        del segments[:count]
         self.log_start_offset = max(start, segments[0].base_offset if segments else 0)
         end = Bound(self.log_start_offset, HEADER_BYTES)
         times = [checkpoint.last_append_time_ns if checkpoint else 0]
@@ -307,18 +299,20 @@ class Log:
 
         Raises:
             ChannelReadOnly: The log has failed.
-            OSError: The new log start could not be made durable; nothing was removed.
+            OSError: The new log start could not be made durable, and no record was
+                removed; or it is, and the next start removes the rest.
         """
         self._writer.sync()
         segments = self._writer.view.segments
         count = sum(s.sealed and s.end.offset <= offset for s in segments[:-1])
         gone = list(segments[:count])
         if gone:
-            self.log_start_offset = gone[-1].end.offset
-            self._writer.trim(count)
+            start = gone[-1].end.offset
             # The indexes first: that makes room for the checkpoint on a full disk.
             self._remove(index_name(s.base_offset) for s in gone)
-            self.plan_checkpoint()()
+            self._checkpoint(clean=False, log_start_offset=start)()
+            self.log_start_offset = start
+            self._writer.trim(count)
             self._remove(segment_name(s.base_offset) for s in gone)
         return gone
 
@@ -353,7 +347,13 @@ class Log:
         view = self._writer.view
         if not self.log_start_offset <= offset <= max(view.durable.offset, self.end_offset):
             raise self._out_of_range(f"offset {offset}", offset > self.log_start_offset)
-        return self._reader.read(view, offset, max_bytes, max_records, may_block=may_block)
+        try:
+            return self._reader.read(view, offset, max_bytes, max_records, may_block=may_block)
+        except FileNotFoundError:
+            if offset >= self.log_start_offset:
+                raise
+            # It was removed since the view was taken.
+            raise self._out_of_range(f"offset {offset}", past_end=False) from None
 
     def _out_of_range(self, what: str, past_end: bool) -> OffsetOutOfRange:
         start, end = self.log_start_offset, self.durable_offset
@@ -375,8 +375,16 @@ class Log:
         Raises:
             OSError: The device can't be read.
         """
-        found = self._reader.seek_time(self._writer.view, append_time_ns)
-        return max(found, self.log_start_offset)
+        while True:
+            view = self._writer.view
+            try:
+                found = self._reader.seek_time(view, append_time_ns)
+            except FileNotFoundError:
+                if view.segments[0] is self._writer.view.segments[0]:
+                    raise
+                # It was removed since the view was taken.
+            else:
+                return max(found, self.log_start_offset)
 
     # ---- Checkpoints and closing ------------------------------------------
 
@@ -392,6 +400,9 @@ class Log:
         something unsynced there is nothing new to say, and of a log that has
         failed nothing is known for certain: then it writes nothing.
         """
+        return self._checkpoint(clean=clean, log_start_offset=self.log_start_offset)
+
+    def _checkpoint(self, *, clean: bool, log_start_offset: int) -> Callable[[], None]:
         writer = self._writer
         view = writer.view
         if view.durable != writer.end or writer.read_only_reason is not None:
@@ -412,7 +423,7 @@ class Log:
             position=position,
             durable_offset=view.durable.offset,
             last_append_time_ns=writer.last_append_time_ns,
-            log_start_offset=self.log_start_offset,
+            log_start_offset=log_start_offset,
             index_count=index_count,
             frame_count=frame_count,
             clean=clean,

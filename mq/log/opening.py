@@ -25,8 +25,11 @@ from mq.log.format import (
     FOOTER_BYTES,
     FORMAT_VERSION,
     HEADER_BYTES,
+    INDEX_SUFFIX,
     NO_ID,
+    SCRATCH_SUFFIX,
     SEAL_BYTES,
+    index_name,
     parse_segment_name,
     segment_name,
 )
@@ -50,6 +53,9 @@ class Found:
     index: SparseIndex = field(default_factory=SparseIndex)
     # Zeros at the end of its file are missing.
     shortened: bool = False
+    # Files of segments that end before the log's start, whose removal a crash cut
+    # short, and what was never finished. Not looked at.
+    leftovers: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
 
@@ -64,6 +70,10 @@ def inspect(files: Files, directory: Path, channel_id: bytes) -> Found:
     found.checkpoint = _load_checkpoint(files, directory, found)
     names = files.list(directory)
     bases = sorted(b for b in map(parse_segment_name, names) if b is not None)
+    start = found.checkpoint.log_start_offset if found.checkpoint else 0
+    # Of several that were to be removed, a crash may have left any.
+    while len(bases) > 1 and bases[1] <= start:
+        found.leftovers.append(segment_name(bases.pop(0)))
     for base, next_base in itertools.zip_longest(bases, bases[1:]):
         segment = _load_segment(files, directory / segment_name(base), channel_id, found, next_base)
         found.segments.append(segment)
@@ -72,6 +82,10 @@ def inspect(files: Files, directory: Path, channel_id: bytes) -> Found:
         _check_against_checkpoint(found.checkpoint, found.segments)
     if found.segments and not found.segments[-1].sealed:
         _scan_last(files, found)
+    used = set(map(index_name, bases))
+    for name in names:
+        if name.endswith(SCRATCH_SUFFIX) or (name.endswith(INDEX_SUFFIX) and name not in used):
+            found.leftovers.append(name)
     return found
 
 

@@ -224,7 +224,9 @@ class Writer:
 
     def prepare(self) -> None:
         """See `Log.prepare`."""
-        self._spare.prepare(self._capacity(0))
+        # Asked again: it may have been a while, and a segment, ago.
+        if self.wants_prepare:
+            self._spare.prepare(self._capacity(0))
 
     def _capacity(self, frame_bytes: int) -> int:
         """The size of the next segment, which is to hold a frame of that size."""
