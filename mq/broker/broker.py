@@ -18,6 +18,7 @@ from mq.broker.commit import Committer
 from mq.broker.datadir import DataDir
 from mq.broker.model import BrokerConfig, ChannelConfig, ChannelMeta, Stats
 from mq.broker.names import check_channel_name
+from mq.broker.rates import Rate
 from mq.errors import ChannelFailed, ChannelNotFound, DataDirError, DiskFull, MQError, Unavailable
 from mq.log.cache import SegmentCache
 from mq.log.files import OS_FILES, Files
@@ -70,6 +71,9 @@ class Broker:
         self._open: OrderedDict[Channel, None] = OrderedDict()
         self._cache = SegmentCache(config.open_segments_max)
         self._disk_checked_s = -_DISK_CHECK_S
+        # Of all channels together.
+        self.rate = Rate()
+        self._retention_timer: asyncio.TimerHandle | None = None
 
     # ---- Life -------------------------------------------------------------
 
@@ -95,6 +99,7 @@ class Broker:
         self._count_channels()
         if self.config.recover_on_start:
             await self.recover()
+        self._retain()
 
     async def recover(self) -> None:
         """Open each channel once, so that damage shows now; closing what goes over the limit."""
@@ -109,6 +114,8 @@ class Broker:
     def refuse(self) -> None:
         """Refuse new work from now on, and answer the waiting pulls with nothing."""
         self.stopping = True
+        if self._retention_timer is not None:
+            self._retention_timer.cancel()
         for channel in self._channels.values():
             channel.end_waiting(None)
 
@@ -129,6 +136,14 @@ class Broker:
         await self.loop.run_in_executor(None, self._io.shutdown)
         await self.loop.run_in_executor(None, self._readers.shutdown)
         del self._data_dir
+
+    def _retain(self) -> None:
+        """Enforce retention where nothing happens, now and again and again."""
+        self._retention_timer = self.loop.call_later(self.config.retention_interval_s, self._retain)
+        now_ns = self.clock_ns()
+        for channel in self._channels.values():
+            if channel.retention_due(now_ns):
+                channel.when_open(channel.enforce_retention)
 
     def _idle(self, channel: Channel) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self.loop.create_future()
@@ -212,10 +227,14 @@ class Broker:
         idle: asyncio.Future[None] = self.loop.create_future()
         channel.begin_delete(lambda: _resolve(idle))
         await idle
-        channel.log = None
-        await self._store(
-            lambda: self._data_dir.delete(channel.meta.id), f"channel {name} was not deleted"
-        )
+        log, channel.log = channel.log, None
+
+        def remove() -> None:
+            if log is not None:
+                log.abandon()
+            self._data_dir.delete(channel.meta.id)
+
+        await self._store(remove, f"channel {name} was not deleted")
         self._count_channels()
         self._events.info("channel_deleted", channel=name)
 
@@ -284,6 +303,24 @@ class Broker:
         """A channel takes no publishes from now on."""
         self.stats.read_only_channels += 1
         self._events.error("channel_read_only", channel=channel.name, reason=channel.reason)
+
+    def note_removed(self, channel: Channel, outcome: object) -> None:
+        """Retention or a purge is done with a channel."""
+        if isinstance(outcome, MQError):
+            self._events.warning("retention_failed", channel=channel.name, reason=str(outcome))
+        elif outcome:
+            self._events.info(
+                "segments_removed", channel=channel.name, log_start_offset=channel.log_start_offset
+            )
+
+    def days_to_full(self) -> float:
+        """Days until publishes are refused for want of room, at the last minute's rate.
+
+        0 if nothing was published.
+        """
+        _, bytes_per_second = self.rate.per_second(self.loop.time())
+        room = max(0, self._data_dir.free_bytes() - self.config.free_bytes_min)
+        return room / bytes_per_second / 86_400 if bytes_per_second else 0.0
 
     def check_disk(self) -> None:
         """Refuse a publish while the device has too little room.

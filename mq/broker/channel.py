@@ -6,11 +6,13 @@ to itself in a committer thread, cold reads run in reader threads.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
-from mq.broker.commit import Commit
+from mq.broker.commit import Commit, Exclusive
 from mq.broker.model import ChannelMeta, Durability
 from mq.broker.pending import Batch, Done, Pending, Singles
 from mq.broker.rates import Rate
@@ -25,7 +27,9 @@ from mq.errors import (
     Overloaded,
     Unavailable,
 )
+from mq.log.format import SEGMENT_BYTES_MIN
 from mq.log.log import Append, Log, ReadResult
+from mq.log.retention import Removal, SegmentFacts, choose
 
 if TYPE_CHECKING:
     from mq.broker.broker import Broker
@@ -59,6 +63,11 @@ class Channel:
         self._committing = False
         self._scheduled = False
         self._awaits_open = False
+        # Work that waits for the log to itself; it goes before the next commit.
+        self._exclusive: list[Exclusive] = []
+        self._segments_seen = 0
+        # The first offset that some group has not acknowledged; None: there is no group.
+        self.held_from: int | None = None
         # What waits for the log to be open, or to have failed to.
         self._on_open: list[Callable[[], None]] = []
         # What waits for no commit to be under way.
@@ -78,7 +87,9 @@ class Channel:
     @property
     def busy(self) -> bool:
         """Whether its log can't be closed now."""
-        return bool(self._committing or self._scheduled or self._pending or self._on_open)
+        return bool(
+            self._committing or self._scheduled or self._pending or self._exclusive or self._on_open
+        )
 
     @property
     def durability(self) -> Durability:
@@ -93,8 +104,10 @@ class Channel:
 
     @property
     def segment_bytes(self) -> int:
-        """What a segment grows to."""
-        return self.meta.config.segment_bytes or self._broker.config.segment_bytes
+        """What a segment grows to: well below what retention keeps, which goes by segments."""
+        size = self.meta.config.segment_bytes or self._broker.config.segment_bytes
+        kept = self.meta.config.retention_bytes
+        return max(min(size, kept // 4), SEGMENT_BYTES_MIN) if kept else size
 
     @property
     def unsynced_messages(self) -> int:
@@ -171,7 +184,7 @@ class Channel:
 
     def _commit(self) -> None:
         self._scheduled = False
-        if self._committing or not self._pending:
+        if self._committing or not (self._pending or self._exclusive):
             return
         if self.state is not State.OPEN:
             if not self._awaits_open:
@@ -179,6 +192,10 @@ class Channel:
                 self._when_open(self._commit_opened)
             return
         assert self.log is not None
+        if self._exclusive:
+            self._committing = True
+            self._broker.committer.submit(self._exclusive.pop(0))
+            return
         entries, self._pending = self._pending, []
         self._committing = True
         self._unsynced_bytes = self._pending_bytes
@@ -210,12 +227,19 @@ class Channel:
         commit.answer(Durability.SYNCED)
         if commit.checkpoint is not None:
             self._broker.run_io(commit.checkpoint)
-        if self.log is not None and self.log.wants_prepare:
-            self._broker.run_io(self.log.prepare)
+        if self.log is not None:
+            if self.log.wants_prepare:
+                self._broker.run_io(self.log.prepare)
+            if len(self.log.segments) > self._segments_seen:
+                self.enforce_retention()
+        self._settle()
+
+    def _settle(self) -> None:
+        """After a job in a committer thread: go on with whatever waits."""
         idle, self._on_idle = self._on_idle, []
         for call in idle:
             call()
-        if self._pending:
+        if self._pending or self._exclusive:
             self._schedule()
 
     def _refresh(self) -> None:
@@ -240,6 +264,7 @@ class Channel:
             if not isinstance(outcome, MQError) and not outcome.duplicate:
                 records += outcome.record_count
                 size += entry.size
+        self._broker.rate.add(self._broker.loop.time(), records, size)
         stats.published_messages += records
         stats.published_bytes += size
         if self._rate is None:
@@ -386,6 +411,109 @@ class Channel:
 
         seek()
 
+    # ---- Retention --------------------------------------------------------
+
+    def retention_due(self, now_ns: int) -> bool:
+        """Whether retention should look at the channel, from what is known without its log."""
+        config = self.meta.config
+        if self.state is State.OPEN:
+            return bool(config.roll_age_ns or config.retention(self.held_from).limited)
+        if self.state is not State.CLOSED or not config.roll_age_ns:
+            return False
+        # Closed, nothing is appended; what is there only gets older.
+        return self.last_append_time_ns == 0 or (
+            self.log_start_offset < self.durable_offset
+            and now_ns - self.last_append_time_ns > (config.retention_ms or 0) * 1_000_000
+        )
+
+    def enforce_retention(self) -> None:
+        """Remove what retention removes now, between two commits."""
+        config = self.meta.config
+        if self.log is not None:
+            self._segments_seen = len(self.log.segments)
+        if self.state is State.OPEN and (config.roll_age_ns or config.retention(0).limited):
+            self._run_exclusive(partial(self._removals, None, False), self._removed)
+
+    def _removals(self, before: int | None, dry_run: bool) -> list[Removal]:
+        """In a committer thread: choose, and remove unless it is a dry run."""
+        log, config = self.log, self.meta.config
+        assert log is not None
+        if not dry_run and (before is None or before >= log.end_offset):
+            age_ns = config.roll_age_ns if before is None else 0
+            if age_ns or before is not None:
+                log.roll_aged(age_ns)
+        facts = [
+            SegmentFacts(
+                s.base_offset,
+                s.end.offset if s.sealed else log.durable_offset,
+                s.occupied_bytes,
+                s.last_append_time_ns,
+            )
+            for s in log.segments
+        ]
+        if before is None:
+            removals = choose(facts, config.retention(self.held_from), self._broker.clock_ns())
+        else:
+            purged = [fact for fact in facts[:-1] if fact.end_offset <= before]
+            removals = [Removal(fact, f"it ends before offset {before}") for fact in purged]
+        if removals and not dry_run:
+            log.trim(removals[-1].segment.end_offset)
+        return removals
+
+    def _removed(self, outcome: object) -> None:
+        self._refresh()
+        if self.log is not None:
+            self._segments_seen = len(self.log.segments)
+        self._broker.note_removed(self, outcome)
+
+    async def purge(self, before: int | None, *, dry_run: bool) -> list[Removal]:
+        """Remove whole segments before an offset; None: what retention removes now.
+
+        Raises:
+            MQError: They could not be removed.
+        """
+        self._check_usable()
+        if before is not None and before > self.end_offset:
+            raise OffsetOutOfRange(
+                f"offset {before} is after the end of the log, {self.end_offset}",
+                self.log_start_offset,
+                self.durable_offset,
+            )
+        done: asyncio.Future[object] = self._broker.loop.create_future()
+
+        def told(outcome: object) -> None:
+            self._removed(outcome)
+            if not done.done():
+                done.set_result(outcome)
+
+        self._run_exclusive(partial(self._removals, before, dry_run), told)
+        outcome = await done
+        if isinstance(outcome, MQError):
+            raise outcome
+        return cast("list[Removal]", outcome)
+
+    def _run_exclusive(self, work: Callable[[], object], told: Callable[[object], None]) -> None:
+        def done(job: Exclusive) -> None:
+            self._committing = False
+            told(job.outcome)
+            self._settle()
+
+        self._exclusive.append(Exclusive(work, done))
+        self._schedule()
+
+    async def offset_at(self, time_ns: int) -> int:
+        """The offset of the first record appended at or after a time.
+
+        Raises:
+            MQError: It can't be told.
+        """
+        found: asyncio.Future[int | MQError] = self._broker.loop.create_future()
+        self.seek_time(time_ns, found.set_result)
+        outcome = await found
+        if isinstance(outcome, MQError):
+            raise outcome
+        return outcome
+
     # ---- Opening and closing ----------------------------------------------
 
     def when_open(self, call: Callable[[], None]) -> None:
@@ -410,7 +538,9 @@ class Channel:
             return
         if isinstance(outcome, MQError):
             self.state, self.reason = State.FAILED, outcome.message
-            self._fail_pending(ChannelFailed(f"channel {self.name} could not be opened: {outcome}"))
+            error = ChannelFailed(f"channel {self.name} could not be opened: {outcome}")
+            self._fail_pending(error)
+            self._fail_exclusive(error)
         else:
             self.state, self.log = State.OPEN, outcome
             self._refresh()
@@ -426,6 +556,12 @@ class Channel:
         self._release(self._pending_bytes - self._unsynced_bytes)
         for entry in entries:
             entry.answer(error, Durability.WRITTEN)
+
+    def _fail_exclusive(self, error: MQError) -> None:
+        jobs, self._exclusive = self._exclusive, []
+        for job in jobs:
+            job.outcome = error
+            job.on_done(job)
 
     def begin_close(self) -> Log | None:
         """Take the log away to close it, if it is open and idle."""
@@ -450,6 +586,7 @@ class Channel:
         closing = self.state in (State.OPENING, State.CLOSING)
         self.state = State.DELETED
         self._fail_pending(self._not_found())
+        self._fail_exclusive(self._not_found())
         self.end_waiting(self._not_found())
         if self._committing:
             self._on_idle.append(idle)
@@ -460,7 +597,7 @@ class Channel:
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call when nothing is pending or being committed."""
-        if self._committing or self._scheduled or self._pending:
+        if self._committing or self._scheduled or self._pending or self._exclusive:
             self._on_idle.append(lambda: self.when_idle(call))
         else:
             call()

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mq.broker.model import Durability
 from mq.broker.pending import Outcome, Pending
@@ -77,12 +77,30 @@ class Commit:
             entry.answer(outcome, reached)
 
 
+@dataclass(slots=True)
+class Exclusive:
+    """Work that needs a channel's log to itself, between two commits."""
+
+    work: Callable[[], object]
+    on_done: Callable[[Exclusive], None]
+    outcome: object = None
+
+    def run(self, notify: object) -> None:
+        """Do it. Never raises: a failure is the outcome."""
+        try:
+            self.outcome = self.work()
+        except MQError as error:
+            self.outcome = error
+        except Exception as error:  # noqa: BLE001
+            self.outcome = ChannelFailed(f"upkeep failed: {error!r}; see the broker's log")
+
+
 class Committer:
     """The threads that commit."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threads: int = 8) -> None:
         self._loop = loop
-        self._queue: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Commit | Exclusive | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"mq-commit-{n}", daemon=True)
             for n in range(threads)
@@ -90,17 +108,17 @@ class Committer:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, commit: Commit) -> None:
-        """Run a commit in the next free thread."""
-        self._queue.put(commit)
+    def submit(self, job: Commit | Exclusive) -> None:
+        """Run a job in the next free thread."""
+        self._queue.put(job)
 
     def _work(self) -> None:
-        while (commit := self._queue.get()) is not None:
-            commit.run(self._notify)
-            self._notify(commit.on_done, commit)
+        while (job := self._queue.get()) is not None:
+            job.run(self._notify)
+            self._notify(job.on_done, job)
 
-    def _notify(self, call: Callable[[Commit], None], commit: Commit) -> None:
-        self._loop.call_soon_threadsafe(call, commit)
+    def _notify(self, call: Callable[[Any], None], job: Commit | Exclusive) -> None:
+        self._loop.call_soon_threadsafe(call, job)
 
     def close(self) -> None:
         """Let the threads finish what was submitted, and end them."""

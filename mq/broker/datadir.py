@@ -165,21 +165,19 @@ def _encode(meta: ChannelMeta) -> bytes:
         "id": meta.id.hex(),
         "created_ns": meta.created_ns,
         "config": {
-            "segment_bytes": config.segment_bytes,
-            "durability": config.durability.name.lower() if config.durability else None,
-            "max_message_bytes": config.max_message_bytes,
+            name: value.name.lower() if isinstance(value, Durability) else value
+            for name in config.__slots__
+            if (value := getattr(config, name)) is not None
         },
     }
     return (json.dumps(values, indent=2) + "\n").encode()
 
 
 def _config_from_json(values: dict[str, Any]) -> ChannelConfig:
-    durability = values.get("durability")
-    return ChannelConfig(
-        segment_bytes=values.get("segment_bytes"),
-        durability=Durability[durability.upper()] if durability else None,
-        max_message_bytes=values.get("max_message_bytes"),
-    )
+    known = {name: values[name] for name in ChannelConfig.__slots__ if name in values}
+    if "durability" in known:
+        known["durability"] = Durability[known["durability"].upper()]
+    return ChannelConfig(**known)
 
 
 def filesystem_warning(mountinfo: str, path: Path, journals: set[str]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mq.errors import InvalidArgument
 from mq.log.format import SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN
+from mq.log.retention import Policy
 
 MIB = 1 << 20
 
@@ -27,6 +28,13 @@ class ChannelConfig:
     segment_bytes: int | None = None
     durability: Durability | None = None
     max_message_bytes: int | None = None
+    # Limits of retention; 0: none.
+    retention_ms: int | None = None
+    retention_bytes: int | None = None
+    retention_records: int | None = None
+    retain_unacknowledged: bool | None = None
+    retain_unacknowledged_bytes: int | None = None
+    segment_ms: int | None = None
 
     def check(self) -> ChannelConfig:
         """Return self if every value can be used.
@@ -42,6 +50,26 @@ class ChannelConfig:
         if self.max_message_bytes is not None and self.max_message_bytes < 1:
             raise InvalidArgument(f"max_message_bytes is {self.max_message_bytes}; use 1 or more")
         return self
+
+    @property
+    def roll_age_ns(self) -> int:
+        """The age at which an active segment is sealed; 0: never.
+
+        A quarter of ``retention_ms`` where it is not set: so a quiet channel's
+        records expire at most that much late.
+        """
+        age_ms = self.segment_ms or -(-(self.retention_ms or 0) // 4)
+        return age_ms * 1_000_000
+
+    def retention(self, held_from: int | None) -> Policy:
+        """The retention policy, given what the groups have not acknowledged."""
+        return Policy(
+            retention_ms=self.retention_ms or 0,
+            retention_bytes=self.retention_bytes or 0,
+            retention_records=self.retention_records or 0,
+            held_from=held_from if self.retain_unacknowledged else None,
+            held_bytes_max=self.retain_unacknowledged_bytes or 0,
+        )
 
     def merged(self, other: ChannelConfig) -> ChannelConfig:
         """These settings with the ones that ``other`` gives in their place."""
@@ -74,6 +102,8 @@ class BrokerConfig:
     open_channels_max: int = 1024
     open_segments_max: int = 256
     free_bytes_min: int = 64 * MIB
+    # How often retention looks at channels where nothing happens.
+    retention_interval_s: float = 10.0
     recover_on_start: bool = True
 
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crc32c import crc32c
 
-from mq.broker.broker import Broker
-from mq.broker.channel import Channel, State
-from mq.broker.model import BrokerConfig, ChannelConfig, Durability
-from mq.broker.waiters import Pull
+from mq.broker.channel import State
+from mq.broker.model import ChannelConfig, Durability
 from mq.errors import (
     ChannelNotFound,
     ChannelReadOnly,
@@ -26,23 +21,12 @@ from mq.errors import (
     MQError,
     OffsetOutOfRange,
     Overloaded,
+    SequenceGap,
     Unavailable,
 )
 from mq.log.files import Files, Handle
-from mq.log.log import Append
-from mq.pb import mq_pb2 as pb
-
-
-class Events:
-    """Keeps what the broker tells."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.told.append((event, fields))
-
-    warning = error = info
+from tests.broker.conftest import StartBroker
+from tests.broker.help import Waiting, log_of, publish, publish_batch, read
 
 
 class FaultyFiles(Files):
@@ -54,92 +38,17 @@ class FaultyFiles(Files):
         self.free: int | None = None
 
     def sync_data(self, handle: Handle) -> None:
+        """Sync, unless it is to fail."""
         if self.sync_error is not None and self.fail_channel in str(handle.path):
             raise OSError(self.sync_error, "injected")
         super().sync_data(handle)
 
     def free_bytes(self, path: Path) -> int:
+        """What is free, or what the test says."""
         return super().free_bytes(path) if self.free is None else self.free
 
 
-Start = Callable[..., Any]
-
-
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """A function that starts a broker on the test's directory; all are stopped after."""
-    running: list[Broker] = []
-
-    async def start_one(files: Files | None = None, **config: Any) -> Broker:
-        settings = replace(BrokerConfig(tmp_path / "data", free_bytes_min=0), **config)
-        broker = Broker(settings, Events(), files=files or Files())
-        await broker.start()
-        running.append(broker)
-        return broker
-
-    yield start_one
-    for broker in running:
-        if not broker.stopping:
-            await broker.stop(5)
-
-
-def records(*contents: bytes) -> bytes:
-    """A serialized Records."""
-    return pb.Records(contents=contents).SerializeToString()
-
-
-async def publish(channel: Channel, content: bytes, durability: int = 0) -> int:
-    """Publish one message and return its offset."""
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    channel.publish(content, Durability(durability), lambda outcome, _: future.set_result(outcome))
-    outcome = await asyncio.wait_for(future, 20)
-    if isinstance(outcome, MQError):
-        raise outcome
-    return int(outcome.base_offset)
-
-
-async def publish_batch(channel: Channel, *contents: bytes, **fields: int) -> Any:
-    """Publish a batch and return its receipt."""
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    data = records(*contents)
-    append = Append(data, len(contents), crc32c(data), **fields)
-    channel.publish_batch(append, Durability.DEFAULT, lambda outcome, _: future.set_result(outcome))
-    outcome = await asyncio.wait_for(future, 20)
-    if isinstance(outcome, MQError):
-        raise outcome
-    return outcome
-
-
-class Waiting:
-    """A pull under way."""
-
-    def __init__(
-        self, channel: Channel, offset: int, wait_s: float = 0.0, max_records: int = 0
-    ) -> None:
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.pull = Pull(
-            offset, 1 << 20, max_records, wait_s, lambda r: r.join(), self.future.set_result
-        )
-        channel.pull(self.pull)
-
-    async def contents(self) -> list[bytes]:
-        """The contents of what it was answered with."""
-        outcome = await asyncio.wait_for(self.future, 20)
-        if isinstance(outcome, MQError):
-            raise outcome
-        return [
-            content
-            for batch in pb.PullResponse.FromString(outcome).batches
-            for content in pb.Records.FromString(batch.records).contents
-        ]
-
-
-async def read(channel: Channel, offset: int) -> list[bytes]:
-    """The contents from ``offset`` on."""
-    return await Waiting(channel, offset).contents()
-
-
-async def test_published_messages_are_read_back_in_order(start: Start) -> None:
+async def test_published_messages_are_read_back_in_order(start: StartBroker) -> None:
     """Singles and batches, one log."""
     broker = await start()
     channel = await broker.create("orders", ChannelConfig())
@@ -150,7 +59,9 @@ async def test_published_messages_are_read_back_in_order(start: Start) -> None:
     assert await read(channel, 0) == [b"a", b"b", b"", b"c", b"d", b"e"]
 
 
-async def test_singles_that_arrive_together_share_one_frame_and_one_sync(start: Start) -> None:
+async def test_singles_that_arrive_together_share_one_frame_and_one_sync(
+    start: StartBroker,
+) -> None:
     """One commit for a hundred publishes of the same turn of the loop."""
     broker = await start()
     channel = await broker.create("orders", ChannelConfig())
@@ -161,7 +72,7 @@ async def test_singles_that_arrive_together_share_one_frame_and_one_sync(start: 
     assert broker.stats.published_messages == 100
 
 
-async def test_a_stopped_broker_has_everything_when_started_again(start: Start) -> None:
+async def test_a_stopped_broker_has_everything_when_started_again(start: StartBroker) -> None:
     """Messages, an empty channel, and a channel's own settings."""
     broker = await start()
     channel = await broker.create("orders", ChannelConfig(segment_bytes=1 << 16))
@@ -175,10 +86,10 @@ async def test_a_stopped_broker_has_everything_when_started_again(start: Start) 
     assert channel.meta.config.segment_bytes == 1 << 16
     assert channel.durable_offset == 25_000
     assert (await read(channel, 24_999))[-1] == b"49-499"
-    assert len(channel.log.segments) > 2
+    assert len(log_of(channel).segments) > 2
 
 
-async def test_creating_a_channel_that_exists_changes_nothing(start: Start) -> None:
+async def test_creating_a_channel_that_exists_changes_nothing(start: StartBroker) -> None:
     """The same channel, with the settings it had."""
     broker = await start()
     first = await broker.create("a", ChannelConfig())
@@ -187,7 +98,7 @@ async def test_creating_a_channel_that_exists_changes_nothing(start: Start) -> N
     assert first.meta.config == ChannelConfig()
 
 
-async def test_a_waiting_pull_is_answered_by_the_commit(start: Start) -> None:
+async def test_a_waiting_pull_is_answered_by_the_commit(start: StartBroker) -> None:
     """No polling: the answer comes with what was published."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -198,7 +109,7 @@ async def test_a_waiting_pull_is_answered_by_the_commit(start: Start) -> None:
     assert broker.stats.waiting_pulls == 0
 
 
-async def test_a_pull_at_the_end_is_empty_at_once_or_after_its_wait(start: Start) -> None:
+async def test_a_pull_at_the_end_is_empty_at_once_or_after_its_wait(start: StartBroker) -> None:
     """Nothing is not an error."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -207,7 +118,7 @@ async def test_a_pull_at_the_end_is_empty_at_once_or_after_its_wait(start: Start
     assert broker.stats.waiting_pulls == 0
 
 
-async def test_an_abandoned_pull_waits_no_more(start: Start) -> None:
+async def test_an_abandoned_pull_waits_no_more(start: StartBroker) -> None:
     """Its client is gone: it is not counted and not answered."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -221,7 +132,7 @@ async def test_an_abandoned_pull_waits_no_more(start: Start) -> None:
     assert not waiting.future.done()
 
 
-async def test_waiting_pulls_have_a_limit(start: Start) -> None:
+async def test_waiting_pulls_have_a_limit(start: StartBroker) -> None:
     """One too many is told to come back; pulls that needn't wait are served."""
     broker = await start(waiting_pulls_max=1)
     channel = await broker.create("a", ChannelConfig())
@@ -232,7 +143,7 @@ async def test_waiting_pulls_have_a_limit(start: Start) -> None:
     assert await read(channel, 0) == [b"x"]
 
 
-async def test_an_offset_past_either_end_says_where_the_log_is(start: Start) -> None:
+async def test_an_offset_past_either_end_says_where_the_log_is(start: StartBroker) -> None:
     """OUT_OF_RANGE with the first and the next offset."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -242,7 +153,7 @@ async def test_an_offset_past_either_end_says_where_the_log_is(start: Start) -> 
     assert caught.value.details() == {"log_start_offset": 0, "next_offset": 1}
 
 
-async def test_a_time_is_an_offset_and_the_future_is_refused(start: Start) -> None:
+async def test_a_time_is_an_offset_and_the_future_is_refused(start: StartBroker) -> None:
     """The first record at or after it."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -261,7 +172,7 @@ async def test_a_time_is_an_offset_and_the_future_is_refused(start: Start) -> No
         await seek(second.append_time_ns + 10**12)
 
 
-async def test_too_large_a_message_is_refused_by_one_byte(start: Start) -> None:
+async def test_too_large_a_message_is_refused_by_one_byte(start: StartBroker) -> None:
     """The limit itself is taken."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig(max_message_bytes=100))
@@ -270,7 +181,7 @@ async def test_too_large_a_message_is_refused_by_one_byte(start: Start) -> None:
         await publish(channel, bytes(101))
 
 
-async def test_bad_settings_are_refused_by_name(start: Start) -> None:
+async def test_bad_settings_are_refused_by_name(start: StartBroker) -> None:
     """At creation and later; nothing is stored."""
     broker = await start()
     with pytest.raises(InvalidArgument, match="segment_bytes is 1"):
@@ -281,7 +192,7 @@ async def test_bad_settings_are_refused_by_name(start: Start) -> None:
         await broker.configure("a", ChannelConfig(max_message_bytes=0))
 
 
-async def test_settings_change_and_stay_changed(start: Start) -> None:
+async def test_settings_change_and_stay_changed(start: StartBroker) -> None:
     """What is not given stays as it was, over a restart too."""
     broker = await start()
     await broker.create("a", ChannelConfig(segment_bytes=1 << 16))
@@ -291,7 +202,7 @@ async def test_settings_change_and_stay_changed(start: Start) -> None:
     assert again.get("a").meta.config == ChannelConfig(1 << 16, Durability.WRITTEN)
 
 
-async def test_too_much_waiting_to_be_written_is_pushed_back(start: Start) -> None:
+async def test_too_much_waiting_to_be_written_is_pushed_back(start: StartBroker) -> None:
     """The publisher is told to wait; what was taken is stored."""
     broker = await start(pending_bytes_max=1000)
     channel = await broker.create("a", ChannelConfig())
@@ -304,7 +215,7 @@ async def test_too_much_waiting_to_be_written_is_pushed_back(start: Start) -> No
     assert broker.stats.pending_publish_bytes == 0
 
 
-async def test_a_bad_batch_in_a_group_fails_alone(start: Start) -> None:
+async def test_a_bad_batch_in_a_group_fails_alone(start: StartBroker) -> None:
     """A sequence gap takes none of its neighbours with it."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -316,13 +227,14 @@ async def test_a_bad_batch_in_a_group_fails_alone(start: Start) -> None:
         publish_batch(channel, b"1", producer_id=7, sequence=1),
         return_exceptions=True,
     )
-    assert type(outcomes[1]).__name__ == "SequenceGap"
-    assert outcomes[3].duplicate
-    assert outcomes[3].base_offset == 0
+    assert isinstance(outcomes[1], SequenceGap)
+    repeated: Any = outcomes[3]
+    assert repeated.duplicate
+    assert repeated.base_offset == 0
     assert await read(channel, 0) == [b"1", b"2", b"3"]
 
 
-async def test_a_failed_sync_stops_that_channel_alone(start: Start) -> None:
+async def test_a_failed_sync_stops_that_channel_alone(start: StartBroker) -> None:
     """No false acknowledgement, reads go on, the other channel works, a restart heals."""
     files = FaultyFiles()
     broker = await start(files)
@@ -346,7 +258,7 @@ async def test_a_failed_sync_stops_that_channel_alone(start: Start) -> None:
     assert contents in ([b"kept", b"more"], [b"kept", b"lost", b"more"])
 
 
-async def test_a_nearly_full_disk_refuses_publishes_and_serves_pulls(start: Start) -> None:
+async def test_a_nearly_full_disk_refuses_publishes_and_serves_pulls(start: StartBroker) -> None:
     """It is refused before anything is written, and works again by itself."""
     files = FaultyFiles()
     broker = await start(files, free_bytes_min=1 << 20)
@@ -362,7 +274,9 @@ async def test_a_nearly_full_disk_refuses_publishes_and_serves_pulls(start: Star
     assert await publish(channel, b"y") == 1
 
 
-async def test_more_channels_than_may_be_open_are_closed_and_opened_again(start: Start) -> None:
+async def test_more_channels_than_may_be_open_take_turns(
+    start: StartBroker,
+) -> None:
     """Every message of every channel is there, and few logs are open."""
     broker = await start(open_channels_max=2)
     channels = [await broker.create(f"c{n}", ChannelConfig()) for n in range(8)]
@@ -374,7 +288,7 @@ async def test_more_channels_than_may_be_open_are_closed_and_opened_again(start:
     assert broker.scrape().open_channels <= 3
 
 
-async def test_a_closed_channel_lets_pulls_wait_and_wakes_them(start: Start) -> None:
+async def test_a_closed_channel_lets_pulls_wait_and_wakes_them(start: StartBroker) -> None:
     """A pull at the end of a channel that was closed meanwhile."""
     broker = await start(open_channels_max=1)
     first = await broker.create("first", ChannelConfig())
@@ -386,7 +300,7 @@ async def test_a_closed_channel_lets_pulls_wait_and_wakes_them(start: Start) -> 
     assert await waiting.contents() == [b"z"]
 
 
-async def test_a_deleted_channel_is_gone_with_its_files(start: Start) -> None:
+async def test_a_deleted_channel_is_gone_with_its_files(start: StartBroker) -> None:
     """Waiting pulls are told, and the name can be used again from offset 0."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -407,7 +321,7 @@ async def test_a_deleted_channel_is_gone_with_its_files(start: Start) -> None:
 
 
 @pytest.mark.parametrize("wait", [0, 1])
-async def test_deleting_while_it_opens_or_commits_is_orderly(start: Start, wait: int) -> None:
+async def test_deleting_while_it_opens_or_commits_is_orderly(start: StartBroker, wait: int) -> None:
     """Whatever was going on, its publisher is answered and the directory is gone."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -420,7 +334,7 @@ async def test_deleting_while_it_opens_or_commits_is_orderly(start: Start, wait:
     assert list((broker.data_path / "channels").iterdir()) == []
 
 
-async def test_a_channel_that_can_t_be_opened_leaves_the_others(start: Start) -> None:
+async def test_a_channel_that_can_t_be_opened_leaves_the_others(start: StartBroker) -> None:
     """It says why, and nothing of it is touched."""
     broker = await start()
     bad = await broker.create("bad", ChannelConfig())
@@ -438,13 +352,13 @@ async def test_a_channel_that_can_t_be_opened_leaves_the_others(start: Start) ->
     assert sorted(p.name for p in directory.iterdir()) == before
 
 
-async def test_damage_reaches_the_reader_with_its_range(start: Start) -> None:
+async def test_damage_reaches_the_reader_with_its_range(start: StartBroker) -> None:
     """The frames before and after stay readable."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
     for n in range(3):
         await publish_batch(channel, b"%d" % n * 50, b"x")
-    path = channel.log.segments[0].path
+    path = log_of(channel).segments[0].path
     await broker.stop(5)
     raw = bytearray(path.read_bytes())
     raw[raw.index(b"1" * 50)] ^= 1
@@ -458,7 +372,9 @@ async def test_damage_reaches_the_reader_with_its_range(start: Start) -> None:
     assert await read(channel, 4) == [b"2" * 50, b"x"]
 
 
-async def test_a_stopping_broker_answers_what_waits_and_refuses_the_rest(start: Start) -> None:
+async def test_a_stopping_broker_answers_what_waits(
+    start: StartBroker,
+) -> None:
     """Pending publishes are acknowledged, waiting pulls get nothing, new work is refused."""
     broker = await start()
     channel = await broker.create("a", ChannelConfig())
@@ -473,10 +389,10 @@ async def test_a_stopping_broker_answers_what_waits_and_refuses_the_rest(start: 
         await publish(channel, b"z")
     again = await start()
     assert await read(again.get("a"), 0) == [b"x", b"y"]
-    assert again.get("a").log.notices == []
+    assert log_of(again.get("a")).notices == []
 
 
-async def test_many_channels_commit_side_by_side(start: Start) -> None:
+async def test_many_channels_commit_side_by_side(start: StartBroker) -> None:
     """A hundred channels, all dirty at once, each with its own offsets."""
     broker = await start()
     channels = [await broker.create(f"c{n}", ChannelConfig()) for n in range(100)]

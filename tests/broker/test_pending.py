@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mq.broker.model import Durability
-from mq.broker.pending import Batch, Outcome, Singles, content_prefix
+from mq.broker.pending import Batch, Done, Outcome, Singles, content_prefix
 from mq.errors import DiskFull
 from mq.log.log import Append, Appended
 from mq.pb import mq_pb2 as pb
@@ -15,7 +15,7 @@ from mq.pb import mq_pb2 as pb
 Told = list[tuple[str, Outcome, Durability]]
 
 
-def teller(told: Told, name: str):
+def teller(told: Told, name: str) -> Done:
     """A callback that notes what it was told."""
     return lambda outcome, reached: told.append((name, outcome, reached))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mq.broker.broker import Broker
 from mq.broker.channel import Channel, State
-from mq.broker.model import ChannelConfig, Durability
+from mq.broker.model import ChannelConfig
+from mq.errors import InvalidArgument
 from mq.pb import mq_pb2 as pb
 from mq.server.call import Call
 from mq.server.service.publish import WIRE_DURABILITY
@@ -12,6 +13,17 @@ from mq.server.service.requests import Tasks, durability, parse
 
 _PAGE_SIZE_DEFAULT = 1000
 _PAGE_SIZE_MAX = 10_000
+# The settings that are the same on the wire and in the broker.
+_SETTINGS = (
+    "segment_bytes",
+    "max_message_bytes",
+    "retention_ms",
+    "retention_bytes",
+    "retention_records",
+    "retain_unacknowledged",
+    "retain_unacknowledged_bytes",
+    "segment_ms",
+)
 
 
 class AdminHandlers:
@@ -52,7 +64,7 @@ class AdminHandlers:
         channel = self._broker.get(request.channel)
 
         async def describe() -> bytes:
-            return info_of(await self._broker.opened(channel)).SerializeToString()
+            return await self._info(channel)
 
         self._tasks.spawn(call, describe())
 
@@ -63,9 +75,43 @@ class AdminHandlers:
 
         async def configure() -> bytes:
             channel = await self._broker.configure(request.channel, config)
-            return info_of(await self._broker.opened(channel)).SerializeToString()
+            return await self._info(channel)
 
         self._tasks.spawn(call, configure())
+
+    def purge_channel(self, call: Call) -> None:
+        """Remove old records, or tell what would be removed."""
+        request = parse(pb.PurgeChannelRequest, call.request)
+        channel = self._broker.get(request.channel)
+
+        async def purge() -> bytes:
+            await self._broker.opened(channel)
+            which = request.WhichOneof("through")
+            before = None
+            if which == "before_offset":
+                before = request.before_offset
+            elif which == "before_time_ns":
+                before = await channel.offset_at(max(request.before_time_ns, 0))
+            removals = await channel.purge(before, dry_run=request.dry_run)
+            return pb.PurgeChannelResponse(
+                removed=[
+                    pb.PurgedSegment(
+                        first_offset=segment.base_offset,
+                        next_offset=segment.end_offset,
+                        size_bytes=segment.size_bytes,
+                        last_append_time_ns=segment.last_append_time_ns,
+                        reason=reason,
+                    )
+                    for segment, reason in removals
+                ],
+                log_start_offset=channel.log_start_offset,
+            ).SerializeToString()
+
+        self._tasks.spawn(call, purge())
+
+    async def _info(self, channel: Channel) -> bytes:
+        await self._broker.opened(channel)
+        return info_of(channel, self._broker.days_to_full()).SerializeToString()
 
     def delete_channel(self, call: Call) -> None:
         """Remove a channel and all it holds."""
@@ -84,27 +130,32 @@ def config_of(config: pb.ChannelConfig) -> ChannelConfig:
     Raises:
         InvalidArgument: The durability is unknown.
     """
-    given = config.HasField
+    if config.compact:
+        raise InvalidArgument("compact is not offered by this version of mq; leave it out")
+    given = {name: getattr(config, name) for name in _SETTINGS if config.HasField(name)}
     wanted = durability(config.durability)
-    return ChannelConfig(
-        segment_bytes=config.segment_bytes if given("segment_bytes") else None,
-        durability=wanted if wanted is not Durability.DEFAULT else None,
-        max_message_bytes=config.max_message_bytes if given("max_message_bytes") else None,
-    )
+    return ChannelConfig(durability=wanted or None, **given)
 
 
-def info_of(channel: Channel) -> pb.ChannelInfo:
+def info_of(channel: Channel, days_to_full: float) -> pb.ChannelInfo:
     """What DescribeChannel answers."""
     log = channel.log
+    config = pb.ChannelConfig(
+        **{
+            name: value
+            for name in _SETTINGS
+            if (value := getattr(channel.meta.config, name)) is not None
+        }
+    )
+    # In force, wherever they come from.
+    config.segment_bytes = channel.segment_bytes
+    config.durability = WIRE_DURABILITY[channel.durability]
+    config.max_message_bytes = channel.max_message_bytes
     records_per_second, bytes_per_second = channel.rates()
     info = pb.ChannelInfo(
         name=channel.name,
         id=channel.meta.id.hex(),
-        config=pb.ChannelConfig(
-            segment_bytes=channel.segment_bytes,
-            durability=WIRE_DURABILITY[channel.durability],
-            max_message_bytes=channel.max_message_bytes,
-        ),
+        config=config,
         log_start_offset=channel.log_start_offset,
         durable_offset=channel.durable_offset,
         created_ns=channel.meta.created_ns,
@@ -114,6 +165,7 @@ def info_of(channel: Channel) -> pb.ChannelInfo:
         publish_records_per_second=records_per_second,
         publish_bytes_per_second=bytes_per_second,
         waiting_pulls=len(channel.waiters),
+        days_to_full=days_to_full,
     )
     if log is not None:
         info.stored_bytes = log.stored_bytes

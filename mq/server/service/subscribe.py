@@ -49,13 +49,20 @@ class SubscribeHandler:
         offset = channel.durable_offset if latest else channel.log_start_offset
         loop = self._broker.loop
         while True:
-            page = await self._page(channel, offset)
+            page = await self._page(channel, offset, self._batch_size, _WAIT_S)
             due_s = loop.time() + interval_s
-            for message in page.messages:
-                if not await call.send(message):
-                    return
+            sent = 0
+            while page.messages:
+                for message in page.messages:
+                    if not await call.send(message):
+                        return
+                sent += len(page.messages)
+                if sent == self._batch_size or page.next_offset == channel.durable_offset:
+                    break
+                # Large messages: one read of the log holds less than a batch.
+                page = await self._page(channel, page.next_offset, self._batch_size - sent, 0.0)
             offset = page.next_offset
-            if page.messages:
+            if sent:
                 await self._sleep(due_s - loop.time())
             if self._stopping.is_set():
                 raise Unavailable("the broker is stopping; subscribe again in a moment")
@@ -66,8 +73,8 @@ class SubscribeHandler:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _page(self, channel: Channel, offset: int) -> Page:
-        """The next batch, or none if nothing came for a while."""
+    async def _page(self, channel: Channel, offset: int, count_max: int, wait_s: float) -> Page:
+        """The next messages, or none if nothing came for so long."""
         answered: asyncio.Future[bytes | MQError] = self._broker.loop.create_future()
 
         def answer(outcome: bytes | MQError) -> None:
@@ -77,8 +84,8 @@ class SubscribeHandler:
         pull = Pull(
             offset,
             _READ_BYTES,
-            self._batch_size,
-            _WAIT_S,
+            count_max,
+            wait_s,
             lambda result: encode_response(channel, result),
             answer,
         )
@@ -93,7 +100,7 @@ class SubscribeHandler:
             raise ChannelMissing(outcome.message)
         if isinstance(outcome, MQError):
             raise outcome
-        return decode_page(outcome, offset, self._batch_size, channel.meta.id.hex())
+        return decode_page(outcome, offset, count_max, channel.meta.id.hex())
 
 
 class Page(NamedTuple):

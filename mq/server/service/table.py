@@ -33,6 +33,7 @@ def methods(broker: Broker, batch_size: int, stopping: asyncio.Event) -> list[Me
         "DescribeChannel": admin.describe_channel,
         "ConfigureChannel": admin.configure_channel,
         "DeleteChannel": admin.delete_channel,
+        "PurgeChannel": admin.purge_channel,
     }
     table = [Method(f"/{SERVICE}/{name}", False, handler) for name, handler in unary.items()]
     subscribe = SubscribeHandler(broker, batch_size, stopping).subscribe

@@ -1,0 +1,116 @@
+"""Retention and purging of a running broker's channels."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from mq.broker.broker import Broker
+from mq.broker.channel import Channel
+from mq.broker.model import ChannelConfig
+from mq.errors import OffsetOutOfRange
+from tests.broker.conftest import StartBroker
+from tests.broker.help import log_of, publish, publish_batch, read
+
+SEGMENT = 1 << 16
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the broker does on its own, with a limit."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 the broker has no event for tests
+            await asyncio.sleep(0.005)
+
+
+async def fill(channel: Channel, batches: int) -> None:
+    """Publish ten-kilobyte messages; six fill a segment."""
+    for _ in range(batches):
+        await publish_batch(channel, bytes(10_000))
+
+
+async def test_bytes_are_kept_within_the_limit_while_publishing(start: StartBroker) -> None:
+    """Never more than the limit, one sealed segment and the active one, as files."""
+    broker = await start()
+    limit = 4 * SEGMENT
+    channel = await broker.create("a", ChannelConfig(retention_bytes=limit))
+    for _ in range(60):
+        await fill(channel, 1)
+        assert log_of(channel).stored_bytes <= limit + 3 * SEGMENT
+    await until(lambda: not channel.busy)
+    assert channel.log_start_offset > 0
+    assert log_of(channel).stored_bytes <= limit + SEGMENT
+    with pytest.raises(OffsetOutOfRange) as caught:
+        await read(channel, 0)
+    assert caught.value.log_start_offset == channel.log_start_offset
+    assert await read(channel, channel.log_start_offset)
+
+
+async def test_a_quiet_channel_s_records_expire(start: StartBroker) -> None:
+    """Sealed by age and removed by age, with nobody publishing."""
+    now = [10**18]
+    broker: Broker = await start(retention_interval_s=0.01, clock_ns=lambda: now[0])
+    channel = await broker.create("a", ChannelConfig(retention_ms=1000))
+    await publish(channel, b"x")
+    now[0] += 10**9
+    await until(lambda: channel.log is not None and len(channel.log.segments) == 2)
+    assert channel.log_start_offset == 0
+    now[0] += 10**9
+    await until(lambda: channel.log_start_offset == 1)
+    assert await publish(channel, b"y") == 1
+
+
+async def test_what_no_group_has_acknowledged_is_held(start: StartBroker) -> None:
+    """Whatever the limit says, until it is acknowledged."""
+    broker = await start()
+    config = ChannelConfig(retention_bytes=SEGMENT, retain_unacknowledged=True)
+    channel = await broker.create("a", config)
+    channel.held_from = 3
+    await fill(channel, 30)
+    await until(lambda: not channel.busy)
+    assert channel.log_start_offset == 0
+    channel.held_from = 20
+    assert await channel.purge(None, dry_run=False)
+    assert 0 < channel.log_start_offset <= 20
+
+
+async def test_a_dry_run_says_what_would_go_and_removes_nothing(start: StartBroker) -> None:
+    """Segment by segment, with the reason."""
+    broker = await start(segment_bytes=SEGMENT)
+    channel = await broker.create("a", ChannelConfig())
+    await fill(channel, 20)
+    removals = await channel.purge(13, dry_run=True)
+    assert [r.segment.end_offset for r in removals] == [6, 12]
+    assert "13" in removals[0].reason
+    assert channel.log_start_offset == 0
+    await channel.purge(13, dry_run=False)
+    assert channel.log_start_offset == 12
+
+
+async def test_purging_up_to_the_end_empties_the_channel(start: StartBroker) -> None:
+    """Offsets go on where they were."""
+    broker = await start()
+    channel = await broker.create("a", ChannelConfig())
+    await fill(channel, 3)
+    await channel.purge(3, dry_run=False)
+    assert channel.log_start_offset == channel.durable_offset == 3
+    assert await publish(channel, b"x") == 3
+    with pytest.raises(OffsetOutOfRange):
+        await channel.purge(5, dry_run=False)
+
+
+async def test_retention_goes_on_over_a_restart(start: StartBroker) -> None:
+    """The limit is a setting of the channel, and its log start is durable."""
+    broker = await start()
+    channel = await broker.create("a", ChannelConfig(retention_bytes=SEGMENT))
+    await fill(channel, 30)
+    await until(lambda: not channel.busy)
+    log_start = channel.log_start_offset
+    await broker.stop(5)
+    again = (await start()).get("a")
+    assert again.meta.config.retention_bytes == SEGMENT
+    assert again.log_start_offset == log_start > 0
+    await fill(again, 10)
+    await until(lambda: not again.busy)
+    assert again.log_start_offset > log_start
