@@ -69,7 +69,7 @@ def _traced(one: Contender, name: str, mode: str, output: Path) -> dict[str, Any
         )  # fmt: skip
         tracer.terminate()
         tracer.stderr.read()
-    return summarize(name, mode, figures["messages"], output.read_text().splitlines())
+    return summarize(name, mode, figures["stored"], output.read_text().splitlines())
 
 
 def summarize(name: str, mode: str, messages: int, lines: Iterable[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 from bench.environment import Unavailable
 from bench.process import ServerProcess
+
+# Settings of whoever runs the bench must not reach the server that is measured.
+_SETTINGS = ("MQ_", "WAL_", "STORAGE_", "SERVER_", "BROKER_")
 
 
 class MqServer:
@@ -32,7 +36,8 @@ class MqServer:
         ]  # fmt: skip
         self.data_dir = data_dir
         self.began_ns = time.monotonic_ns()
-        self.process = ServerProcess(command, log)
+        env = {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+        self.process = ServerProcess(command, log, env)
         try:
             event = self._wait_for("listening", 120)
         except Unavailable:

@@ -19,10 +19,12 @@ class Profile:
     # The relaxed comparison says what durability costs; it needs fewer rounds.
     relaxed_rounds: int
     relaxed_seconds: float
+    to_read: int
     batch_sizes: Sequence[int]
     rates_per_s: Sequence[int]
     end_to_end_seconds: float
     recovery_bytes: Sequence[int]
+    kills: int
     stored_messages: Sequence[int]
     channels: Sequence[int]
     subscribers: Sequence[int]
@@ -41,10 +43,12 @@ ALL = Profile(
     seconds=1.0,
     relaxed_rounds=3,
     relaxed_seconds=0.5,
+    to_read=400_000,
     batch_sizes=(1, 10, 100, 500, 1_000, 5_000),
     rates_per_s=(100, 1_000, 2_000, 5_000),
     end_to_end_seconds=6.0,
     recovery_bytes=(10 * MB, 10 * GB),
+    kills=3,
     stored_messages=(10**3, 10**4, 10**5, 10**6, 10**7),
     channels=(1, 10, 100, 1_000),
     subscribers=(1, 10, 100),
@@ -63,10 +67,12 @@ QUICK = Profile(
     seconds=0.4,
     relaxed_rounds=0,
     relaxed_seconds=0.4,
+    to_read=100_000,
     batch_sizes=(1, 100, 1_000),
     rates_per_s=(1_000,),
     end_to_end_seconds=2.0,
     recovery_bytes=(10 * MB, 200 * MB),
+    kills=1,
     stored_messages=(10**3, 10**5),
     channels=(1, 100),
     subscribers=(1, 10),

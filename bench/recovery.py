@@ -18,7 +18,6 @@ from bench.worker import Worker
 _CHANNEL = "recovery"
 _SIZE = 100
 _RECORDS = 5_000
-_OPENINGS = 3
 _LOAD_S = 0.4
 
 
@@ -58,8 +57,9 @@ def _store(context: Context, size: int) -> dict[str, Any]:
                 "filled_memory": memory_bytes(server.process.pid),
             }
             openings = []
-            for number in range(_OPENINGS):
-                progress(f"recovery: {size / 1e6:,.0f} MB, kill {number + 1} of {_OPENINGS}")
+            kills = context.profile.kills
+            for number in range(kills):
+                progress(f"recovery: {size / 1e6:,.0f} MB, kill {number + 1} of {kills}")
                 acknowledged = _kill_under_load(server, worker)
                 server = _start(context, directory)
                 openings.append(_serving_s(server, worker, acknowledged))

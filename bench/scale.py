@@ -128,7 +128,7 @@ def _idle(context: Context) -> dict[str, Any]:
         one.call("create", channels=names)
         pid = one.server.process.pid
         without = memory_bytes(pid)
-        settle_s = 3.0
+        settle_s = min(3.0, profile.idle_seconds)
         one.workers[0].begin(
             "wait_idle", address=one.server.address, channels=names,
             seconds=profile.idle_seconds + 2 * settle_s,

@@ -15,9 +15,8 @@ from bench.peers.base import CONSUME, PUBLISH, WORKLOADS, Peer, Running
 from bench.rounds import interleaved
 from bench.worker import Worker
 
-# Messages that are there to read; fewer where filling is slow.
-_FILL = {"nats": 60_000}
-_FILL_DEFAULT = 400_000
+# Where filling is slow there is less to read: this fraction of what others get.
+_FILL_FRACTION = {"nats": 0.15}
 _FILLED = "filled"
 
 Progress = Callable[[str], None]
@@ -34,6 +33,8 @@ class Options:
     rounds: int = 5
     seconds: float = 1.0
     size: int = 100
+    # Messages that are there to read.
+    to_read: int = 400_000
     # Also publish in batches of these sizes, four in flight.
     batch_sizes: Sequence[int] = ()
 
@@ -109,7 +110,7 @@ def _fill(contenders: Mapping[str, Contender], options: Options, progress: Progr
         progress(f"filling {name}")
         one.worker.call(
             "fill", peer=name, address=one.running.address, mode=one.mode, stream=_FILLED,
-            count=_FILL.get(name, _FILL_DEFAULT), size=options.size,
+            count=int(options.to_read * _FILL_FRACTION.get(name, 1)), size=options.size,
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from bench.peers.base import RELAXED, SYNCED, Driver, Peer, Plan, Running
 from mq import AsyncClient
 from mq.client import workloads
 from mq.client.loadgen import Load
+from mq.client.types import Durability
 
 # Which front to run, when it isn't the server's own choice.
 FRONT_VARIABLE = "MQ_BENCH_FRONT"
@@ -57,7 +58,7 @@ class MqDriver(Driver):
 
     async def create(self, stream: str) -> None:
         """A channel of the mode's durability."""
-        durability = "synced" if self.mode == SYNCED else "written"
+        durability: Durability = "synced" if self.mode == SYNCED else "written"
         await self._client.create_channel(stream, durability=durability)
 
     async def fill(self, stream: str, count: int, size: int) -> None:

@@ -22,7 +22,7 @@ def measure(context: Context, names: Sequence[str]) -> dict[str, Any]:
             context.root, SYNCED,
             Options(
                 peers=names, rounds=profile.rounds, seconds=profile.seconds,
-                batch_sizes=profile.batch_sizes,
+                batch_sizes=profile.batch_sizes, to_read=profile.to_read,
             ),
             context.progress,
         )
@@ -30,7 +30,10 @@ def measure(context: Context, names: Sequence[str]) -> dict[str, Any]:
     if profile.relaxed_rounds:
         found[RELAXED] = compare(
             context.root, RELAXED,
-            Options(peers=names, rounds=profile.relaxed_rounds, seconds=profile.relaxed_seconds),
+            Options(
+                peers=names, rounds=profile.relaxed_rounds, seconds=profile.relaxed_seconds,
+                to_read=profile.to_read,
+            ),
             context.progress,
         )  # fmt: skip
     return found

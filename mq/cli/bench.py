@@ -46,6 +46,15 @@ records_option = click.option(
 )  # fmt: skip
 
 
+messages_option = click.option(
+    "--messages",
+    type=click.IntRange(1),
+    default=500_000,
+    show_default=True,
+    help="How many are there to read.",
+)
+
+
 class Numbers(click.ParamType[tuple[int, ...]]):
     """Numbers above zero, separated by commas."""
 
@@ -105,8 +114,7 @@ def append(
 
 
 @bench.command(epilog=examples("mq bench pull", "mq bench pull --max-bytes 65536,1048576"))
-@click.option("--messages", type=click.IntRange(1), default=500_000, show_default=True,
-              help="How many to read.")  # fmt: skip
+@messages_option
 @click.option("--max-bytes", "limits", type=Numbers(), default="65536,1048576,4194304",
               show_default=True, help="What one pull brings, about.")  # fmt: skip
 @records_option
@@ -232,12 +240,15 @@ def scale(
 
 
 @bench.command(epilog=examples("mq bench peers", "mq bench peers --size 1024 --time 5s"))
+@messages_option
 @records_option
 @size_option
 @seconds_option
 @json_option
 @connection_options
-def peers(connection: Connection, records: int, size: int, seconds: float, as_json: bool) -> None:
+def peers(
+    connection: Connection, messages: int, records: int, size: int, seconds: float, as_json: bool
+) -> None:
     """The workloads of the comparison with other brokers, on this one."""
     from mq.client import workloads
 
@@ -259,7 +270,7 @@ def peers(connection: Connection, records: int, size: int, seconds: float, as_js
     async def main(client: AsyncClient) -> list[tuple[str, Load]]:
         found = await _each(plans)(client)
         async with _channel(client) as channel:
-            await workloads.fill(client, channel, count=200_000, size=size, records=records)
+            await workloads.fill(client, channel, count=messages, size=size, records=records)
             by_count = await workloads.pull(
                 client, channel, max_records=records, seconds=seconds, ahead=False
             )
