@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import errno
-import os
 import threading
 import time
 from bisect import bisect_left
@@ -265,7 +264,7 @@ class MetricsEndpoint:
             )
         except OSError as error:
             in_use = error.errno == errno.EADDRINUSE
-            what = "another server listens there" if in_use else os.strerror(error.errno or 0)
+            what = "another server listens there" if in_use else error.strerror or str(error)
             raise FailedPrecondition(
                 f"can't serve metrics on {host}:{port}: {what}; "
                 "set metrics_listen to another address, or to off"

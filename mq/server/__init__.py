@@ -1,0 +1,1 @@
+"""The broker's process: fronts that speak gRPC, handlers, health, metrics, logs."""

@@ -1,0 +1,274 @@
+"""The front for networks: grpc.aio, one generic handler, bytes in and out.
+
+gRPC's core enforces the limits while it receives. Only a generic handler is
+added: each *registered* method slows grpcio's accept loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from mq.errors import MQError
+from mq.server.call import Metadata, Method
+from mq.server.fronts import base
+from mq.server.fronts.base import CallBase, CallObserver, Limits, run_stream
+from mq.server.fronts.supervised import SupervisedServer
+from mq.server.status import (
+    CANCELLED,
+    CODE_NAMES,
+    DEADLINE_EXCEEDED,
+    OK,
+    Status,
+    internal,
+    overloaded,
+    stopping,
+    to_status,
+)
+
+_GRPC_CODES = tuple(grpc.StatusCode[name] for name in CODE_NAMES)
+# Once the calls have been failed, how long their answers may take to leave.
+_FLUSH_S = 1.0
+# A deadline within this of a cancellation was its cause: two clocks are compared.
+_DEADLINE_SLACK_S = 0.005
+
+Context = aio.ServicerContext[bytes, bytes]
+Behaviour = Callable[[bytes, Context], Awaitable[Any]]
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        # A second server on the same port has to fail, not to share it.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.max_recv_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.max_concurrent_streams", limits.max_streams_per_connection),
+        # Between the two, grpc-core would refuse some calls at random.
+        ("grpc.max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
+        # Clients may ping as they like, with and without calls.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 1),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_time_ms", base.KEEPALIVE_TIME_MS),
+        ("grpc.keepalive_timeout_ms", base.KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+
+
+class GrpcioCall(CallBase):
+    """A call of the grpcio front; ``status`` is None after a success."""
+
+    __slots__ = ("_context", "_loop", "_waiter", "peer", "response", "status")
+
+    def __init__(self, request: bytes, context: Context, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(request)
+        self._context = context
+        self._loop = loop
+        self._waiter: asyncio.Future[None] | None = None
+        # Now: asked for once the call is over, it crashes the interpreter.
+        self.peer = context.peer()
+        self.response = b""
+        self.status: Status | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        """See `Call`."""
+        return tuple((key, value) for key, value in self._context.invocation_metadata() or ())
+
+    @property
+    def deadline(self) -> float | None:
+        """See `Call`."""
+        remaining_s: float | None = self._context.time_remaining()
+        return None if remaining_s is None else self._loop.time() + remaining_s
+
+    def reply(self, response: bytes) -> None:
+        """See `Call`."""
+        if not self.over:
+            self.response = response
+            self._finish()
+
+    def fail(self, error: MQError) -> None:
+        """See `Call`."""
+        if not self.over:
+            self.status = to_status(error)
+            self._finish()
+
+    def end(self) -> None:
+        """See `Call`."""
+        if not self.over:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.over = True
+        self.on_cancel = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def send(self, message: bytes) -> bool:
+        """See `Call`."""
+        if self.over:
+            return False
+        try:
+            await self._context.write(message)
+        except aio.BaseError:
+            # The client is gone. grpcio will say so too, which ends the call.
+            self.cancel()
+        return not self.over
+
+    async def wait(self) -> None:
+        """Return once the call is over.
+
+        Raises:
+            asyncio.CancelledError: If the client is gone.
+        """
+        if not self.over:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    async def abort_if_failed(self) -> None:
+        """Give grpcio the status; a non-OK one it takes by raising through the caller."""
+        if self.status is not None:
+            code, message, metadata = self.status
+            await self._context.abort(_GRPC_CODES[code], message, metadata)
+
+    def code(self) -> int:
+        """The status code it ended with."""
+        if self.cancelled:
+            deadline = self.deadline
+            late = deadline is not None and self._loop.time() + _DEADLINE_SLACK_S >= deadline
+            return DEADLINE_EXCEEDED if late else CANCELLED
+        return OK if self.status is None else self.status.code
+
+
+class _GenericHandler(grpc.GenericRpcHandler):
+    """Finds a method's behaviour by its path; serializers are None: bytes stay bytes."""
+
+    def __init__(self, table: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._table = table
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return self._table.get(handler_call_details.method)
+
+
+class GrpcioFront:
+    """A `Front` on grpc.aio.
+
+    Args:
+        methods: The method table.
+        listen: ``HOST:PORT`` or ``unix:/path``, at least one.
+        limits: What it takes on.
+        observer: Told of each call's start and end.
+        extra: grpcio's handlers of other services (reflection).
+    """
+
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        listen: Sequence[str],
+        limits: Limits,
+        observer: CallObserver,
+        extra: Sequence[grpc.GenericRpcHandler] = (),
+    ) -> None:
+        self._methods = methods
+        self._listen = listen
+        self._limits = limits
+        self._observer = observer
+        self._extra = extra
+        self._calls: set[GrpcioCall] = set()
+        self._stopping = False
+        self._server: SupervisedServer | None = None
+        self.bound: list[str] = []
+
+    async def start(self) -> None:
+        """See `Front`."""
+        handlers = (_GenericHandler(self._table()), *self._extra)
+        server = SupervisedServer(_options(self._limits), handlers)
+        self.bound = [str(address) for address in await server.start(self._listen)]
+        self._server = server
+
+    def _table(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        return {
+            method.path: (
+                grpc.unary_stream_rpc_method_handler(self._streaming(method, method_id))
+                if method.streaming
+                else grpc.unary_unary_rpc_method_handler(self._unary(method, method_id))
+            )
+            for method_id, method in enumerate(self._methods)
+        }
+
+    def _unary(self, method: Method, method_id: int) -> Behaviour:
+        loop = asyncio.get_running_loop()
+
+        async def behaviour(request: bytes, context: Context) -> bytes:
+            call = GrpcioCall(request, context, loop)
+            if self._admit(call, method, method_id):
+                try:
+                    method.handler(call)
+                except MQError as error:
+                    call.fail(error)
+                except Exception:  # noqa: BLE001 a handler's bug is its caller's alone
+                    base.log_bug(method.path)
+                    call.fail(internal())
+            await self._conclude(call, method_id)
+            return call.response
+
+        return behaviour
+
+    def _streaming(self, method: Method, method_id: int) -> Behaviour:
+        loop = asyncio.get_running_loop()
+
+        async def behaviour(request: bytes, context: Context) -> None:
+            call = GrpcioCall(request, context, loop)
+            if self._admit(call, method, method_id):
+                call.task = loop.create_task(run_stream(call, method))
+            await self._conclude(call, method_id)
+
+        return behaviour
+
+    def _admit(self, call: GrpcioCall, method: Method, method_id: int) -> bool:
+        """Count a call in; fails it and answers False if there is no room."""
+        self._observer.started(method_id)
+        if self._stopping:
+            call.fail(stopping())
+        elif (
+            len(self._calls) >= self._limits.max_concurrent_calls
+            and method.path != base.UNLIMITED_PATH
+        ):
+            call.fail(overloaded(self._limits.max_concurrent_calls))
+        self._calls.add(call)
+        return not call.over
+
+    async def _conclude(self, call: GrpcioCall, method_id: int) -> None:
+        """Wait until a call is over, and give grpcio its status."""
+        try:
+            await call.wait()
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        finally:
+            self._calls.discard(call)
+            self._observer.finished(method_id, call.code())
+        await call.abort_if_failed()
+
+    async def stop(self, grace_s: float) -> None:
+        """See `Front`."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._stopping = True
+        # Refuses new calls at once, and returns when those in flight are over.
+        stopped = asyncio.ensure_future(server.stop(grace_s + _FLUSH_S))
+        await asyncio.wait([stopped], timeout=grace_s)
+        for call in list(self._calls):
+            call.fail(stopping())
+            if call.task is not None:
+                call.task.cancel()
+        await stopped
