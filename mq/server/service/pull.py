@@ -61,6 +61,9 @@ class PullHandlers:
                 call.reply(outcome)
 
         def go(offset: int) -> None:
+            if call.cancelled:
+                # Meanwhile, while the start was looked for: nobody would end its wait.
+                return
             pull = Pull(
                 offset,
                 min(request.max_bytes or _MAX_BYTES_DEFAULT, _MAX_BYTES_LIMIT),
