@@ -20,10 +20,11 @@ from bench.context import Context
 from bench.environment import Unavailable, describe, disk_directory
 from bench.profiles import ALL, QUICK
 
-_SECTIONS = ("peers", "durability", "append", "pull", "end_to_end", "recovery", "scale",
-             "cold_replay")  # fmt: skip
-# Counting system calls is for the long run; it says the same at any size.
-_QUICK_SECTIONS = tuple(name for name in _SECTIONS if name != "durability")
+_SECTIONS = (
+    "peers", "native", "durability", "append", "pull", "end_to_end", "recovery", "scale",
+    "cold_replay",
+)  # fmt: skip
+_QUICK_SECTIONS = tuple(name for name in _SECTIONS if name not in ("native", "durability"))
 # Of tables where there is no terminal to ask.
 _WIDTH = 140
 _PEERS = ("mq", "redis", "nats", "kafka")
@@ -99,11 +100,12 @@ def _measure(
 
 def _runners(names: list[str]) -> Mapping[str, Callable[[Context], Any]]:
     # Late: a section that isn't run needs none of the clients it would use.
-    from bench import append, cold_replay, durability, end_to_end, pull, recovery, scale
+    from bench import append, cold_replay, durability, end_to_end, native, pull, recovery, scale
     from bench.peers import sections
 
     return {
         "peers": lambda context: sections.measure(context, names),
+        "native": lambda context: native.measure(context, names),
         "durability": lambda context: durability.sync_counts(context.root, names, context.progress),
         "append": append.measure,
         "pull": pull.measure,

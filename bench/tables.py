@@ -83,6 +83,16 @@ def _batch_sizes(mode: str, compared: Mapping[str, Any]) -> Table:
     return table
 
 
+def _native(result: Mapping[str, Any]) -> Iterator[Table]:
+    names = list(dict.fromkeys(name for one in result["widths"].values() for name in one))
+    table = _table("Clients that are not Python, one message a call", "in flight", *names)
+    for width, by_broker in result["widths"].items():
+        table.add_row(width, *(_cell(by_broker.get(name)) for name in names))
+    for name, reason in result["missing"].items():
+        table.caption = f"{name} is missing: {reason}"
+    yield table
+
+
 def _durability(counts: list[Mapping[str, Any]]) -> Iterator[Table]:
     table = _table(
         "System calls while one client publishes one message at a time",
@@ -251,6 +261,7 @@ def _targets(run: Run, rows: Sequence[targets.Row]) -> Table:
 
 
 _SECTIONS: Mapping[str, Callable[[Any], Iterator[Table]]] = {
+    "native": _native,
     "durability": _durability,
     "append": _append,
     "pull": _pull,
