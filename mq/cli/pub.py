@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO, TYPE_CHECKING
@@ -21,7 +21,7 @@ from mq.cli.progress import Bar, progress_bar
 from mq.cli.records import split_records
 from mq.cli.types import header as header_type
 from mq.cli.types import to_bytes
-from mq.errors import ChannelNotFound
+from mq.errors import ChannelNotFound, MQError
 from mq.units import GIB
 
 if TYPE_CHECKING:
@@ -153,7 +153,9 @@ def _publish(
                     break
         except Interrupted:
             pass
-        producer.flush()
+        # A failure is told by the message's own receipt as well.
+        with suppress(MQError):
+            producer.flush()
         delivery.settle(wait=True)
 
 
