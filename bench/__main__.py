@@ -21,10 +21,11 @@ from bench.environment import Unavailable, describe, disk_directory
 from bench.profiles import ALL, QUICK
 
 _SECTIONS = (
-    "peers", "native", "durability", "append", "pull", "end_to_end", "recovery", "scale",
+    "peers", "fronts", "native", "durability", "append", "pull", "end_to_end", "recovery", "scale",
     "cold_replay",
 )  # fmt: skip
-_QUICK_SECTIONS = tuple(name for name in _SECTIONS if name not in ("native", "durability"))
+_LONG_ONLY = ("fronts", "native", "durability")
+_QUICK_SECTIONS = tuple(name for name in _SECTIONS if name not in _LONG_ONLY)
 # Of tables where there is no terminal to ask.
 _WIDTH = 140
 _PEERS = ("mq", "redis", "nats", "kafka")
@@ -38,9 +39,10 @@ _PEERS = ("mq", "redis", "nats", "kafka")
               show_default=True, help="Which front mq is run with.")  # fmt: skip
 @click.option("--peers", "peer_names", default=",".join(_PEERS), show_default=True,
               help="Which brokers to compare.")  # fmt: skip
+@click.option("--markdown", is_flag=True, help="show: as tables for a document.")
 @click.option("--result", type=click.Path(path_type=Path), help="show: a result file; the last.")
 def main(
-    what: str, small: bool, data_dir: Path | None, front: str, peer_names: str,
+    what: str, small: bool, markdown: bool, data_dir: Path | None, front: str, peer_names: str,
     result: Path | None,
 ) -> None:  # fmt: skip
     """Measure mq, alone and against others.
@@ -52,7 +54,7 @@ def main(
     """
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     if what == "show":
-        show(console, result)
+        _show(console, result, markdown=markdown)
         return
     if what == "all" and small:
         what = "quick"
@@ -105,6 +107,7 @@ def _runners(names: list[str]) -> Mapping[str, Callable[[Context], Any]]:
 
     return {
         "peers": lambda context: sections.measure(context, names),
+        "fronts": sections.fronts,
         "native": lambda context: native.measure(context, names),
         "durability": lambda context: durability.sync_counts(context.root, names, context.progress),
         "append": append.measure,
@@ -116,8 +119,10 @@ def _runners(names: list[str]) -> Mapping[str, Callable[[Context], Any]]:
     }
 
 
-def show(console: Console, path: Path | None) -> None:
+def _show(console: Console, path: Path | None, *, markdown: bool) -> None:
     """Prints a result file's tables again."""
+    from bench import tables
+
     found = path or results.latest()
     if found is None:
         raise click.ClickException("there is no result yet: python -m bench quick")
@@ -125,6 +130,10 @@ def show(console: Console, path: Path | None) -> None:
         run = results.load(found)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
+    if markdown:
+        for table in tables.tables(run):
+            print(tables.markdown(table))
+        return
     _print(console, run | {"file": str(found)})
 
 

@@ -21,6 +21,8 @@ from bench.worker import Worker
 _SIZE = 100
 _ROUNDS = 3
 _IN_FLIGHT = 64
+# A channel with fewer messages is filled anew each round, to hold no more than it should.
+_KEPT = 1_000_000
 # Bytes of contents in a batch when messages differ in size; at least one message.
 _BATCH_BYTES = 50_000
 _FAN_OUT_RATE_PER_S = 200
@@ -41,31 +43,36 @@ def measure(context: Context) -> dict[str, Any]:
 def _stored(context: Context) -> list[dict[str, Any]]:
     """Publishing to channels that hold 10^3 … 10^7 messages, in interleaved rounds."""
     profile = context.profile
-    names = {f"stored-{count}": count for count in profile.stored_messages}
-    found: dict[str, dict[str, Any]] = {}
+    found = {
+        str(count): {
+            "messages": count, "one_p50_us": [], "batch_messages_per_s": [], "pull_p50_us": [],
+        }
+        for count in profile.stored_messages
+    }  # fmt: skip
     with rig(context) as one:
-        for name, count in names.items():
-            context.progress(f"scale: storing {count:,} messages")
-            one.fill(name, count)
-            found[name] = {
-                "messages": count, "batch_messages_per_s": [], "one_p50_us": [], "pull_p50_us": [],
-            }  # fmt: skip
-        for turn in interleaved(tuple(names), ("mq",), min(_ROUNDS, profile.rounds)):
-            context.progress(f"scale: publishing with {names[turn.workload]:,} stored")
-            _publish_and_pull(one, turn.workload, profile.seconds / 2, found[turn.workload])
+        filled: dict[str, str] = {}
+        for turn in interleaved(tuple(found), ("mq",), min(_ROUNDS, profile.rounds)):
+            count = int(turn.workload)
+            channel = f"stored-{count}-{turn.round if count < _KEPT else 0}"
+            if channel not in filled.values():
+                context.progress(f"scale: storing {count:,} messages")
+                one.fill(channel, count)
+                filled[turn.workload] = channel
+            context.progress(f"scale: publishing with {count:,} stored")
+            _publish_and_pull(one, channel, profile.seconds / 2, found[turn.workload])
     return list(found.values())
 
 
 def _publish_and_pull(one: Rig, channel: str, seconds: float, into: dict[str, Any]) -> None:
     single = one.workload("publish_one", channel=channel, size=_SIZE, seconds=seconds)
     into["one_p50_us"].append(single["p50_us"])
-    # Few enough that what is stored stays about what it was.
+    seeking = one.workload("pull_anywhere", channel=channel, seconds=seconds / 2)
+    into["pull_p50_us"].append(seeking["p50_us"])
+    # Last, and short: it adds some 10^5 messages to what is stored.
     batched = one.workload(
         "publish_batches", channel=channel, records=500, width=4, size=_SIZE, seconds=seconds / 5
     )
     into["batch_messages_per_s"].append(batched["messages_per_s"])
-    seeking = one.workload("pull_anywhere", channel=channel, seconds=seconds / 2)
-    into["pull_p50_us"].append(seeking["p50_us"])
 
 
 def _channels(context: Context) -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from bench import targets
 from bench.peers.base import MODES, WORKLOADS
@@ -18,7 +19,7 @@ Run = Mapping[str, Any]
 def tables(run: Run) -> Iterator[Table]:
     """Every table that this run has figures for; the targets come last."""
     for mode, compared in run.get("peers", {}).items():
-        yield _comparison(mode, compared)
+        yield _comparison(f"Against peers, {MODES[mode]}", compared)
         if compared["batch_sizes"]:
             yield _batch_sizes(mode, compared)
     for section, make in _SECTIONS.items():
@@ -29,6 +30,26 @@ def tables(run: Run) -> Iterator[Table]:
         aimed = [row for row in aimed if row.met is not None]
     if aimed:
         yield _targets(run, aimed)
+
+
+def markdown(table: Table) -> str:
+    """A table for a document."""
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    lines = [
+        f"### {table.title}",
+        "",
+        _line(column.header for column in table.columns),
+        _line("---" for _ in table.columns),
+        *(_line(row) for row in rows),
+    ]
+    if table.caption:
+        lines += ["", str(table.caption)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Iterable[object]) -> str:
+    texts = (Text.from_markup(str(cell)).plain.replace("\n", "; ") for cell in cells)
+    return f"| {' | '.join(texts)} |"
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -44,9 +65,9 @@ def _rate(rounds: list[Mapping[str, Any]]) -> str:
     return f"{si(rate.median)}/s" + (f" ±{rate.relative:.0%}" if rate.rounds > 1 else "")
 
 
-def _comparison(mode: str, compared: Mapping[str, Any]) -> Table:
+def _comparison(title: str, compared: Mapping[str, Any]) -> Table:
     brokers = compared["brokers"]
-    title = f"Against peers, {MODES[mode]} (p50 / p99 of an operation below the rate)"
+    title += " (p50 / p99 of an operation below the rate)"
     table = _table(title, "", *(f"{name} {one['version']}" for name, one in brokers.items()))
     table.add_row("setting", *(one["settings"] for one in brokers.values()), style="dim")
     for workload, label in WORKLOADS.items():
@@ -261,6 +282,7 @@ def _targets(run: Run, rows: Sequence[targets.Row]) -> Table:
 
 
 _SECTIONS: Mapping[str, Callable[[Any], Iterator[Table]]] = {
+    "fronts": lambda compared: iter([_comparison("The two fronts", compared)]),
     "native": _native,
     "durability": _durability,
     "append": _append,

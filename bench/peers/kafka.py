@@ -55,7 +55,6 @@ class Kafka(Peer):
     """Kafka's own jars, fetched with Maven into the user's cache."""
 
     name = "kafka"
-    title = "Kafka"
     settings: ClassVar[Mapping[str, str]] = {
         SYNCED: "log.flush.interval.messages=1",
         RELAXED: "no flush.interval (the default)",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+import mq
 from bench.mq_server import MqServer
 from bench.peers.base import RELAXED, SYNCED, Driver, Peer, Plan, Running
 from mq import AsyncClient
@@ -20,27 +20,38 @@ FRONT_VARIABLE = "MQ_BENCH_FRONT"
 
 
 class Mq(Peer):
-    """``mq serve`` as it comes."""
+    """``mq serve`` as it comes, or with the front that the bench was told to run it with."""
 
     name = "mq"
-    title = "mq"
+    front: ClassVar[str | None] = None
     settings: ClassVar[Mapping[str, str]] = {
         SYNCED: "durability synced (the default)",
         RELAXED: "durability written",
     }
 
     def version(self) -> str:
-        """The version of the package, or that it runs from its source tree."""
-        try:
-            return importlib.metadata.version("mq-broker")
-        except importlib.metadata.PackageNotFoundError:
-            return "source tree"
+        """The version of this source tree."""
+        return mq.__version__
 
     def start(self, mode: str, directory: Path) -> Running:
         """Starts it; the mode is a channel's setting, and made with the channel."""
-        front = os.environ.get(FRONT_VARIABLE, "auto")
+        front = self.front or os.environ.get(FRONT_VARIABLE, "auto")
         server = MqServer(directory / "data", directory / "server.log", front)
         return Running(server.process, server.address)
+
+
+class MqNative(Mq):
+    """With the native front."""
+
+    name = "mq-native"
+    front = "native"
+
+
+class MqGrpcio(Mq):
+    """With the grpcio front."""
+
+    name = "mq-grpcio"
+    front = "grpcio"
 
 
 class MqDriver(Driver):

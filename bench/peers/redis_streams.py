@@ -26,7 +26,6 @@ class Redis(Peer):
     """Debian's ``redis-server``, snapshots and rewrites off: only the log is measured."""
 
     name = "redis"
-    title = "Redis Streams"
     settings: ClassVar[Mapping[str, str]] = {
         SYNCED: "appendonly yes, appendfsync always",
         RELAXED: "appendonly yes, appendfsync everysec (the default)",

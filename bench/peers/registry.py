@@ -15,6 +15,10 @@ _PEERS = {
     "kafka": ("bench.peers.kafka", "Kafka", "KafkaDriver"),
 }
 NAMES: Sequence[str] = tuple(_PEERS)
+_PEERS |= {
+    f"mq-{front}": ("bench.peers.mq_broker", f"Mq{front.title()}", "MqDriver")
+    for front in ("native", "grpcio")
+}
 
 
 def peer(name: str) -> Peer:

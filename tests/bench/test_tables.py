@@ -50,6 +50,15 @@ def test_a_comparison_has_a_column_a_broker() -> None:
     assert "not measured" in text
 
 
+def test_a_table_becomes_markdown() -> None:
+    """One line a row, markup gone."""
+    run = _new("durability") | {"durability": [summarize("nats", "synced", 2, [])]}
+    (table,) = tables.tables(run)
+    lines = tables.markdown(table).splitlines()
+    assert lines[2].startswith("| broker | mode |")
+    assert lines[-1] == "| nats | synced | 2 | 0 | 0 | 0.00 |"
+
+
 def test_a_section_by_itself_shows_no_empty_targets() -> None:
     """Only a whole run is held against all targets."""
     assert _text(_new("append")) == ""
