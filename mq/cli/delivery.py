@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from mq.errors import MQError
@@ -31,25 +32,31 @@ class Delivery:
         self.error: MQError | None = None
         self.first_offset: int | None = None
         self.last_offset: int | None = None
-        self._in_flight: deque[Handle] = deque()
+        self._in_flight: deque[Sequence[Handle]] = deque()
 
-    def add(self, handle: Handle) -> None:
-        """A message that was sent."""
-        self._in_flight.append(handle)
+    def add(self, handles: Sequence[Handle]) -> None:
+        """Messages that were sent, in order."""
+        if handles:
+            self._in_flight.append(handles)
+
+    def refuse(self, error: MQError) -> None:
+        """A message that was not taken."""
+        self.refused += 1
+        self.error = self.error or error
 
     def settle(self, *, wait: bool = False) -> None:
-        """Count what has been answered; with ``wait``, all of it."""
-        while self._in_flight and (wait or self._in_flight[0].done):
-            try:
-                receipt = self._in_flight.popleft().result()
-            except MQError as error:
-                self.refused += 1
-                self.error = self.error or error
-                continue
-            self.count += 1
-            self.last_offset = receipt.offset
-            if self.first_offset is None:
-                self.first_offset = receipt.offset
+        """Count those that have been answered; with ``wait``, all."""
+        while self._in_flight and (wait or self._in_flight[0][-1].done):
+            for handle in self._in_flight.popleft():
+                try:
+                    offset = handle.result().offset
+                except MQError as error:
+                    self.refuse(error)
+                    continue
+                self.count += 1
+                self.last_offset = offset
+                if self.first_offset is None:
+                    self.first_offset = offset
 
     def summary(self) -> str:
         """As a person reads it."""

@@ -6,10 +6,11 @@ import base64
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
-from mq.cli.output import json_line
+from mq.cli.output import to_json
 
 if TYPE_CHECKING:
     from mq import Message
@@ -22,6 +23,7 @@ _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\0": "\0", "\\\\": "\\"}
 _ESCAPE = re.compile(r"\\[ntr0\\]")
 
 
+@lru_cache(maxsize=256)  # all messages of a batch have the same
 def timestamp(time_ns: int) -> str:
     """RFC 3339 in UTC, to the microsecond below: `--from` with it begins at this record."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
@@ -30,7 +32,7 @@ def timestamp(time_ns: int) -> str:
 
 
 def as_json(message: Message) -> bytes:
-    """One JSON object and a newline; what is not UTF-8 is base64, under another name."""
+    """One JSON object; what is not UTF-8 is base64, under another name."""
     fields: dict[str, Any] = {
         "offset": message.offset,
         "time": timestamp(message.append_time_ns),
@@ -40,7 +42,7 @@ def as_json(message: Message) -> bytes:
     }
     for name, value in _pairs(message):
         fields["headers"].update(text_field(name, value))
-    return json_line(fields)
+    return to_json(fields)
 
 
 def for_terminal(content: bytes) -> bytes:

@@ -25,7 +25,7 @@ from mq.errors import ChannelNotFound, MQError
 from mq.units import GIB
 
 if TYPE_CHECKING:
-    from mq import Client, Producer
+    from mq import Client, Producer, SyncPendingReceipt
 
 # Between two looks at what has been answered, and at whether to stop.
 SLICE_RECORDS = 5000
@@ -160,13 +160,18 @@ def _publish(
 
 
 def _send(producer: Producer, records: list[bytes], given: Input, delivery: Delivery) -> None:
-    send, add = producer.send, delivery.add
-    if given.key is None and not given.headers:
-        for record in records:
-            add(send(record))
-        return
-    for record in records:
-        add(send(record, key=given.key, headers=given.headers))
+    send = producer.send
+    handles: list[SyncPendingReceipt] = []
+    try:
+        if given.key is None and not given.headers:
+            for record in records:
+                handles.append(send(record))  # noqa: PERF401 - kept if one is not taken
+        else:
+            for record in records:
+                handles.append(send(record, given.key, given.headers))  # noqa: PERF401
+    except MQError as error:
+        delivery.refuse(error)
+    delivery.add(handles)
 
 
 def _slices(batches: Iterable[list[bytes]]) -> Generator[list[bytes]]:

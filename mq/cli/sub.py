@@ -122,7 +122,7 @@ def _writer(out: BinaryIO, style: str | None, template: str | None, end: bytes) 
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--format") from error
     if style == "json":
-        return _one_by_one(out, as_json, b"")
+        return _one_by_one(out, as_json, end)
     if style is None and out.isatty():
         return _one_by_one(out, lambda message: for_terminal(message.content), end)
     return _joined(out, end)
@@ -130,7 +130,8 @@ def _writer(out: BinaryIO, style: str | None, template: str | None, end: bytes) 
 
 def _one_by_one(out: BinaryIO, render: Render, end: bytes) -> Writer:
     def write(batch: Batch, count: int) -> None:
-        out.writelines(render(message) + end for message in islice(batch.messages(), count))
+        out.write(end.join([render(message) for message in islice(batch.messages(), count)]))
+        out.write(end)
 
     return write
 
