@@ -16,8 +16,11 @@ DOCS = Path(__file__).parent.parent.parent / "docs" / "cli.md"
 
 
 def commands(group: click.Group, path: str = "mq") -> Iterator[tuple[str, click.Command]]:
-    """All commands below a group, with their full names, without those loaded when used."""
-    for name, command in group.commands.items():
+    """All commands below a group, with their full names."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
         yield f"{path} {name}", command
         if isinstance(command, click.Group):
             yield from commands(command, f"{path} {name}")
