@@ -72,6 +72,7 @@ def code_of(error: MQError) -> int:
 
 def run(command: click.Command, args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code. Errors become messages here, and only here."""
+    _open_missing_streams()
     try:
         returned = command.main(args, prog_name="mq", standalone_mode=False)
     except Failure as failure:
@@ -86,18 +87,30 @@ def run(command: click.Command, args: Sequence[str] | None = None) -> int:
         _complain(error.message, _UNAVAILABLE_HINT if isinstance(error, Unavailable) else "")
         return code_of(error)
     except ReaderHasGone:
-        return _reader_has_gone()
+        # ``mq sub … | head`` is done when head is.
+        _drop_output()
+        return OK
     except OSError as error:
         _complain(_describe(error))
+        _drop_output()
         return COULD_NOT_RUN
     return returned if isinstance(returned, int) else OK
 
 
-def _reader_has_gone() -> int:
-    """``mq sub … | head`` is done when head is; that is no error of ours."""
-    # The interpreter flushes standard output once more at its end.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return OK
+def _open_missing_streams() -> None:
+    """Python has none where a shell closed one: ``mq … >&-``."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _drop_output() -> None:
+    """The interpreter flushes standard output at its end, and would complain once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _describe(error: OSError) -> str:

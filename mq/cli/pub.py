@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -106,6 +107,8 @@ def pub(
     given = Input(
         messages, files, b"\0" if null else b"\n", to_bytes(key) if key else None, headers
     )
+    if not messages and "-" in (files or "-") and sys.stdin.isatty():
+        output.tell("one message a line; Ctrl-D ends them", quiet=quiet)
     delivery = Delivery()
     with catch_interrupts() as interrupts:
         try:
@@ -195,8 +198,6 @@ def _records(
     for name in names:
         with click.open_file(name, "rb") as file:
             source = _Source(file, interrupts)
-            if name == "-" and sys.stdin.isatty():
-                output.tell("one message a line; Ctrl-D ends them")
             for records in split_records(source, name, given.separator, record_bytes_max):
                 yield records
                 bar.update(done_bytes + source.read_bytes, total_bytes)
@@ -220,8 +221,6 @@ class _Source:
 
 def _total_bytes(names: Iterable[str]) -> int | None:
     """The size of all files, unless one is a pipe or a device."""
-    from pathlib import Path
-
     paths = [Path("/dev/stdin" if name == "-" else name) for name in names]
     if not all(path.is_file() for path in paths):
         return None

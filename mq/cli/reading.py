@@ -40,6 +40,8 @@ def read_stored(
         if end is None:
             end = result.durable_offset
         yield from result.batches
+        if not result.batches and result.next_offset == start:
+            return
         start = result.next_offset
 
 

@@ -130,6 +130,22 @@ def test_a_reader_that_leaves_is_no_error(
         assert pipe(process.stderr).read() == b""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_under_the_output_is_told(mq: Run, broker: ServerProcess, channel: str) -> None:
+    """Code 2, one line, no traceback."""
+    mq("pub", channel, "x")
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "mq", "sub", channel, "--from", "0"],
+            env=clean_environment() | {"MQ_SERVER": broker.address},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=LIMIT_S,
+        )
+    assert (ran.returncode, ran.stderr) == (2, b"mq: error: No space left on device\n")
+
+
 def test_a_reader_that_leaves_while_following_is_no_error(
     mq: Run, broker: ServerProcess, channel: str
 ) -> None:
