@@ -74,6 +74,13 @@ class FailedPrecondition(MQError):
     reason = "failed-precondition"
 
 
+class GroupNotFound(MQError):
+    """No such consumer group."""
+
+    code = "NOT_FOUND"
+    reason = "group-not-found"
+
+
 class ChannelMissing(FailedPrecondition):
     """No such channel, as Publish and Subscribe tell it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import time
 from collections import OrderedDict
@@ -15,6 +16,8 @@ from typing import Any, Protocol, TypeVar
 
 from mq.broker.channel import Channel
 from mq.broker.commit import Committer
+from mq.broker.coordinator.groups import ChannelGroups
+from mq.broker.coordinator.journal import Journal
 from mq.broker.datadir import DataDir
 from mq.broker.model import BrokerConfig, ChannelConfig, ChannelMeta, Stats
 from mq.broker.names import check_channel_name
@@ -68,6 +71,10 @@ class Broker:
         self._files = files
         self._channels: dict[str, Channel] = {}
         self._creating: dict[str, asyncio.Future[Channel]] = {}
+        self._recovering: dict[str, asyncio.Future[None]] = {}
+        # The channels of the broker's own: journals of consumer groups.
+        self._hidden: list[Channel] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._open: OrderedDict[Channel, None] = OrderedDict()
         self._cache = SegmentCache(config.open_segments_max)
         self._disk_checked_s = -_DISK_CHECK_S
@@ -84,6 +91,7 @@ class Broker:
             DataDirError: The directory can't be used; nothing was changed.
         """
         self.loop = asyncio.get_running_loop()
+        self._anchor_s, self._anchor_ms = self.loop.time(), self.clock_ns() // 1_000_000
         self._io = ThreadPoolExecutor(8, "mq-io")
         self._readers = ThreadPoolExecutor(4, "mq-read")
         self._data_dir = await self._in_io(lambda: DataDir(self.config.data_dir, self._files))
@@ -118,6 +126,8 @@ class Broker:
             self._retention_timer.cancel()
         for channel in self._channels.values():
             channel.end_waiting(None)
+            if channel.groups is not None:
+                channel.groups.close()
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new work, finish what is pending, close every log, unlock.
@@ -126,7 +136,7 @@ class Broker:
             grace_s: How long pending publishes may take.
         """
         self.refuse()
-        channels = list(self._channels.values())
+        channels = [*self._channels.values(), *self._hidden]
         idle = [self._idle(channel) for channel in channels if channel.busy]
         if idle:
             await asyncio.wait([asyncio.ensure_future(i) for i in idle], timeout=grace_s)
@@ -166,6 +176,68 @@ class Broker:
                 f"there is no channel {name}; create it first: mq channels create {name}"
             )
         return channel
+
+    async def groups_of(self, channel: Channel) -> ChannelGroups:
+        """The consumer groups of a channel, recovered if they were not in use.
+
+        Raises:
+            MQError: They can't be.
+        """
+        while channel.name in self._recovering:
+            await asyncio.wait([self._recovering[channel.name]])
+        if channel.groups is not None:
+            return channel.groups
+        waiting = self._recovering[channel.name] = self.loop.create_future()
+        try:
+            await channel.ready()
+            journal_id = hashlib.blake2b(channel.meta.id, digest_size=16, person=b"mq-groups")
+            path = await self._in_io(partial(self._data_dir.journal_path, channel.meta.id))
+            meta = ChannelMeta(f"{channel.name} (groups)", journal_id.digest(), 0, ChannelConfig())
+            hidden = Channel(self, meta, path)
+            self._hidden.append(hidden)
+            groups = ChannelGroups(self, channel, Journal(hidden))
+            await groups.recover()
+            channel.groups = groups
+            return groups
+        finally:
+            del self._recovering[channel.name]
+            waiting.cancel()
+
+    def must_recover_groups(self, channel: Channel) -> bool:
+        """Whether retention depends on groups that are not in use yet."""
+        return (
+            bool(channel.meta.config.retain_unacknowledged)
+            and channel.groups is None
+            and channel.hidden_at is None
+            and self.has_groups(channel)
+        )
+
+    def recover_groups(self, channel: Channel) -> None:
+        """Recover a channel's groups, and look at its retention again."""
+
+        async def recover() -> None:
+            try:
+                await self.groups_of(channel)
+            except MQError as error:
+                self.note_group_trouble(channel, error)
+            else:
+                channel.enforce_retention()
+
+        task = self.loop.create_task(recover())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def has_groups(self, channel: Channel) -> bool:
+        """Whether a channel ever had consumer groups."""
+        return channel.groups is not None or self._data_dir.has_journal(channel.meta.id)
+
+    def now_ms(self) -> int:
+        """Unix milliseconds that never go back while the broker runs."""
+        return self._anchor_ms + int((self.loop.time() - self._anchor_s) * 1000)
+
+    def note_group_trouble(self, channel: Channel, error: MQError) -> None:
+        """Something in the background of a channel's groups failed."""
+        self._events.warning("group_trouble", channel=channel.name, reason=error.message)
 
     def find(self, name: str) -> Channel | None:
         """The channel of that name, if there is one."""
@@ -228,6 +300,7 @@ class Broker:
         channel.begin_delete(lambda: _resolve(idle))
         await idle
         log, channel.log = channel.log, None
+        await self._drop_groups(channel)
 
         def remove() -> None:
             if log is not None:
@@ -237,6 +310,20 @@ class Broker:
         await self._store(remove, f"channel {name} was not deleted")
         self._count_channels()
         self._events.info("channel_deleted", channel=name)
+
+    async def _drop_groups(self, channel: Channel) -> None:
+        """Before a channel is removed: let go of its groups and their journal."""
+        groups, channel.groups = channel.groups, None
+        if groups is not None:
+            groups.close()
+            hidden = groups.journal.log
+            self._hidden.remove(hidden)
+            self._open.pop(hidden, None)
+            idle: asyncio.Future[None] = self.loop.create_future()
+            hidden.begin_delete(lambda: _resolve(idle))
+            await idle
+            if hidden.log is not None:
+                await self._in_io(hidden.log.abandon)
 
     async def opened(self, channel: Channel) -> Channel:
         """The channel, its log open or failed."""
@@ -252,7 +339,7 @@ class Broker:
 
         def open_it() -> Log:
             meta = channel.meta
-            path = self._data_dir.channel_path(meta.id)
+            path = channel.hidden_at or self._data_dir.channel_path(meta.id)
             if path.is_symlink():
                 raise ChannelFailed(f"{path} is a symbolic link")
             return Log(

@@ -10,6 +10,7 @@ import asyncio
 import enum
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mq.broker.commit import Commit, Exclusive
@@ -27,12 +28,14 @@ from mq.errors import (
     Overloaded,
     Unavailable,
 )
-from mq.log.format import SEGMENT_BYTES_MIN
+from mq.log.format import LENGTH_MAX, SEGMENT_BYTES_MIN
 from mq.log.log import Append, Log, ReadResult
+from mq.log.reader import Position
 from mq.log.retention import Removal, SegmentFacts, choose
 
 if TYPE_CHECKING:
     from mq.broker.broker import Broker
+    from mq.broker.coordinator.groups import ChannelGroups
 
 
 class State(enum.Enum):
@@ -49,8 +52,11 @@ class State(enum.Enum):
 class Channel:
     """A channel of a running broker."""
 
-    def __init__(self, broker: Broker, meta: ChannelMeta) -> None:
+    def __init__(self, broker: Broker, meta: ChannelMeta, hidden_at: Path | None = None) -> None:
         self.meta = meta
+        # Of a channel for the broker's own use: its directory. Nobody else sees it.
+        self.hidden_at = hidden_at
+        self.groups: ChannelGroups | None = None
         self.state = State.CLOSED
         self.log: Log | None = None
         # Why it is FAILED, or why its log takes no publishes.
@@ -99,6 +105,8 @@ class Channel:
     @property
     def max_message_bytes(self) -> int:
         """The largest message or batch accepted."""
+        if self.hidden_at is not None:
+            return LENGTH_MAX
         limit = self._broker.config.max_message_bytes
         return min(self.meta.config.max_message_bytes or limit, limit)
 
@@ -166,7 +174,7 @@ class Channel:
             raise self._not_found()
         if self.state is State.FAILED:
             raise ChannelFailed(f"channel {self.name} could not be opened: {self.reason}")
-        if self._broker.stopping:
+        if self._broker.stopping and self.hidden_at is None:
             raise Unavailable("the broker is stopping; try again in a moment")
 
     def _not_found(self) -> ChannelNotFound:
@@ -265,8 +273,9 @@ class Channel:
                 records += outcome.record_count
                 size += entry.size
         self._broker.rate.add(self._broker.loop.time(), records, size)
-        stats.published_messages += records
-        stats.published_bytes += size
+        if self.hidden_at is None:
+            stats.published_messages += records
+            stats.published_bytes += size
         if self._rate is None:
             self._rate = Rate()
         self._rate.add(self._broker.loop.time(), records, size)
@@ -354,6 +363,8 @@ class Channel:
 
     def _wake(self) -> None:
         """Serve the waiting pulls; the ones that want the same share one response."""
+        if self.groups is not None:
+            self.groups.notify()
         if not len(self.waiters) or self.log is None:
             return
         made: dict[tuple[int, int, int], bytes] = {}
@@ -373,6 +384,60 @@ class Channel:
                 pull.answer(error)
             else:
                 self._answer(pull, made[key])
+
+    async def ready(self) -> None:
+        """Wait until the log is open, so that its offsets are known.
+
+        Raises:
+            MQError: It can't be.
+        """
+        done: asyncio.Future[None] = self._broker.loop.create_future()
+        self.when_open(lambda: None if done.done() else done.set_result(None))
+        await done
+        self._check_usable()
+
+    async def read_frames(
+        self, offset: int, max_bytes: int, max_records: int = 0
+    ) -> tuple[bytes, int]:
+        """Frames from the one that holds ``offset``, and the offset after them.
+
+        At least one frame if any is durable there, else no bytes and ``offset``.
+
+        Raises:
+            MQError: They can't be read.
+        """
+        answered: asyncio.Future[bytes | MQError] = self._broker.loop.create_future()
+        following = offset
+
+        def encode(result: ReadResult) -> bytes:
+            nonlocal following
+            following = result.next_offset
+            return result.join()
+
+        self.pull(Pull(offset, max_bytes, max_records, 0.0, encode, answered.set_result))
+        outcome = await answered
+        if isinstance(outcome, MQError):
+            raise outcome
+        return outcome, following
+
+    async def locate(self, offset: int) -> Position:
+        """Where a record is: its append time, and how much lies from there to the end.
+
+        Raises:
+            MQError: It can't be told.
+        """
+        await self.ready()
+        if offset >= self.durable_offset:
+            return Position(self._broker.clock_ns(), 0)
+        log = self.log
+        assert log is not None, "a ready channel's log is open"
+        self._broker.touch(self)
+        answered: asyncio.Future[Position | MQError] = self._broker.loop.create_future()
+        self._broker.run_read(lambda: log.locate(offset), answered.set_result)
+        outcome = await answered
+        if isinstance(outcome, MQError):
+            raise outcome
+        return outcome
 
     def end_waiting(self, error: MQError | None) -> None:
         """Answer all waiting pulls: with an error, or with nothing."""
@@ -431,6 +496,10 @@ class Channel:
         config = self.meta.config
         if self.log is not None:
             self._segments_seen = len(self.log.segments)
+        if self._broker.must_recover_groups(self):
+            # What they have not acknowledged is held, and only they know.
+            self._broker.recover_groups(self)
+            return
         if self.state is State.OPEN and (config.roll_age_ns or config.retention(0).limited):
             self._run_exclusive(partial(self._removals, None, False), self._removed)
 
@@ -473,6 +542,8 @@ class Channel:
             MQError: They could not be removed.
         """
         self._check_usable()
+        if before is None and self._broker.must_recover_groups(self):
+            await self._broker.groups_of(self)
         if before is not None and before > self.end_offset:
             raise OffsetOutOfRange(
                 f"offset {before} is after the end of the log, {self.end_offset}",

@@ -4,6 +4,7 @@
       mq.lock       flock'ed by the process that uses the directory
       format.json   {"format": 1, "id": ...}; a newer format is refused
       channels/<32 hex digits>/channel.json   name, id, creation time, settings
+      groups/<the same>/                      the journal of the channel's groups, a log
 
 A channel's directory is named by its id, which the broker chose, never by the
 channel's name. Creating and deleting are one rename each.
@@ -36,6 +37,7 @@ class DataDir:
     def __init__(self, path: Path, files: Files) -> None:
         self.path = path
         self.channels_path = path / "channels"
+        self.groups_path = path / "groups"
         self._files = files
         try:
             self._open()
@@ -93,13 +95,32 @@ class DataDir:
         """The directory of a channel."""
         return self.channels_path / channel_id.hex()
 
+    def journal_path(self, channel_id: bytes) -> Path:
+        """The directory of the journal of a channel's consumer groups, made if need be."""
+        path = self.groups_path / channel_id.hex()
+        for each in (self.groups_path, path):
+            if not each.exists():
+                self._files.mkdir(each)
+                self._files.sync_dir(each.parent)
+        return path
+
+    def has_journal(self, channel_id: bytes) -> bool:
+        """Whether the channel ever had consumer groups."""
+        return (self.groups_path / channel_id.hex()).exists()
+
     def load(self) -> tuple[list[ChannelMeta], list[str]]:
         """All channels, and what was found out of the ordinary.
 
         What a crash left of creating or deleting a channel is removed.
         """
         metas, notices = [], []
-        for name in self._files.list(self.channels_path):
+        # A crash while deleting a channel leaves the journal of its groups.
+        journals = self._files.list(self.groups_path) if self.groups_path.exists() else []
+        ids = set(self._files.list(self.channels_path))
+        for orphan in journals:
+            if orphan not in ids:
+                self._remove_tree(self.groups_path / orphan)
+        for name in sorted(ids):
             path = self.channels_path / name
             if name.startswith((_CREATING, _DELETED)):
                 self._remove_tree(path)
@@ -145,12 +166,14 @@ class DataDir:
         self._files.rename(self.channel_path(channel_id), doomed)
         self._files.sync_dir(self.channels_path)
         self._remove_tree(doomed)
+        if self.has_journal(channel_id):
+            self._remove_tree(self.groups_path / channel_id.hex())
 
     def _remove_tree(self, path: Path) -> None:
         for name in self._files.list(path):
             self._files.unlink(path / name)
         self._files.rmdir(path)
-        self._files.sync_dir(self.channels_path)
+        self._files.sync_dir(path.parent)
 
     def free_bytes(self) -> int:
         """What may still be written on the directory's device."""

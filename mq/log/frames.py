@@ -40,6 +40,8 @@ from mq.log.format import (
 
 Buffer = bytes | bytearray | memoryview
 
+_ZEROS = bytes(1 << 16)
+
 _BASE_OFFSET = struct.Struct("<Q")
 _BASE_OFFSET_AND_DELTA = struct.Struct("<QxI")
 _APPEND_TIME = struct.Struct("<Q")
@@ -145,9 +147,9 @@ def parse_header(buffer: Buffer, position: int, limit: int, seed: int) -> Frame 
     """The frame at ``position`` if its header is sound and it ends by ``limit``.
 
     Nothing in the header is believed before its CRC matches; the records are
-    not looked at.
+    not looked at, and need not be in the buffer.
     """
-    if limit - position < FRAME_HEADER_BYTES:
+    if min(limit, len(buffer)) - position < FRAME_HEADER_BYTES:
         return None
     fields = FRAME_STRUCT.unpack_from(buffer, position)
     if fields[0] != TAG_FRAME:
@@ -170,9 +172,16 @@ def parse_header(buffer: Buffer, position: int, limit: int, seed: int) -> Frame 
 
 
 def records_sound(buffer: Buffer, frame: Frame) -> bool:
-    """Whether the frame's records have the CRC that its header gives."""
-    records = memoryview(buffer)[frame.position + FRAME_HEADER_BYTES : frame.end]
-    return crc32c(records) == frame.records_crc
+    """Whether the frame's records have the CRC that its header gives.
+
+    What lies beyond the buffer is taken for zeros.
+    """
+    crc = crc32c(memoryview(buffer)[frame.position + FRAME_HEADER_BYTES : frame.end])
+    missing = frame.end - len(buffer)
+    while missing > 0:
+        crc = crc32c(memoryview(_ZEROS)[:missing], crc)
+        missing -= len(_ZEROS)
+    return crc == frame.records_crc
 
 
 def parse_frame(buffer: Buffer, position: int, limit: int, seed: int) -> Frame | None:
@@ -207,6 +216,16 @@ def frame_time(buffer: Buffer, position: int) -> int:
     """The append time of a frame already known to be sound."""
     time_ns: int = _APPEND_TIME.unpack_from(buffer, position + FRAME_TIME_AT)[0]
     return time_ns
+
+
+def walk_trusted(buffer: Buffer) -> Iterator[Frame]:
+    """The frames of a buffer that holds nothing else, all known to be sound."""
+    position, end = 0, len(buffer)
+    while position < end:
+        fields = FRAME_STRUCT.unpack_from(buffer, position)
+        size = FRAME_PREFIX_BYTES + read_varint(fields[1])
+        yield Frame(position, size, *fields[3:21:2])
+        position += size
 
 
 def candidates(buffer: Buffer, position: int, limit: int, seed: int) -> Iterator[Frame]:

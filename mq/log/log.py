@@ -25,7 +25,7 @@ from mq.log.format import (
 )
 from mq.log.group import Append, Appended
 from mq.log.opening import Found, inspect, restore_producers
-from mq.log.reader import Reader, ReadResult, View
+from mq.log.reader import Position, Reader, ReadResult, View
 from mq.log.segment import Opened, Segment
 from mq.log.torn import TornTail
 from mq.log.walk import Bound, Damage
@@ -385,6 +385,16 @@ class Log:
                 # It was removed since the view was taken.
             else:
                 return max(found, self.log_start_offset)
+
+    def locate(self, offset: int) -> Position:
+        """When a durable record was appended, and how many bytes lie from it to the end.
+
+        Both are as exact as the index, within a few kilobytes. May read from the device.
+
+        Raises:
+            OSError: The device can't be read.
+        """
+        return self._reader.locate(self._writer.view, offset)
 
     # ---- Checkpoints and closing ------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from mq.errors import DataLoss
 from mq.log.cache import SegmentCache
 from mq.log.files import Files, Map
+from mq.log.format import HEADER_BYTES
 from mq.log.segment import Opened, Segment, Span, read_through
 from mq.log.walk import OFFSET_MAX, Bound
 
@@ -37,6 +38,13 @@ class View(NamedTuple):
             else:
                 high = middle - 1
         return segments[low], self.durable if low == len(segments) - 1 else segments[low].end
+
+
+class Position(NamedTuple):
+    """When a record was appended, Unix nanoseconds, and what lies from it to the end."""
+
+    append_time_ns: int
+    bytes_after: int
 
 
 class ReadResult(NamedTuple):
@@ -117,6 +125,18 @@ class Reader:
             if found < bound.offset:
                 return found
         return view.durable.offset
+
+    def locate(self, view: View, offset: int) -> Position:
+        """See `Log.locate`; ``offset`` is below the durable one."""
+        segment, bound = view.at(offset)
+        index = self._touch(segment).index
+        entry = max(index.floor_offset(offset), 0)
+        later = view.segments[view.segments.index(segment) + 1 :]
+        after = bound.position - index.position(entry)
+        for each in later:
+            end = view.durable if each is view.segments[-1] else each.end
+            after += end.position - HEADER_BYTES
+        return Position(index.append_time_ns(entry), after)
 
     def _touch(self, segment: Segment) -> Opened:
         opened = segment.opened or segment.open(self._files)

@@ -34,6 +34,7 @@ class Refusal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_ALREADY_ACKED: _ClassVar[Refusal]
     REFUSAL_NEVER_DELIVERED: _ClassVar[Refusal]
     REFUSAL_FENCED: _ClassVar[Refusal]
+    REFUSAL_PENDING: _ClassVar[Refusal]
 
 class ChannelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -57,6 +58,7 @@ REFUSAL_OTHER_CONSUMER: Refusal
 REFUSAL_ALREADY_ACKED: Refusal
 REFUSAL_NEVER_DELIVERED: Refusal
 REFUSAL_FENCED: Refusal
+REFUSAL_PENDING: Refusal
 CHANNEL_STATE_UNKNOWN: ChannelState
 CHANNEL_STATE_OK: ChannelState
 CHANNEL_STATE_READ_ONLY: ChannelState
@@ -287,7 +289,7 @@ class SegmentFooter(_message.Message):
     def __init__(self, base_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., end_position: _Optional[int] = ..., frame_count: _Optional[int] = ..., first_append_time_ns: _Optional[int] = ..., last_append_time_ns: _Optional[int] = ..., segment_id: _Optional[bytes] = ..., footer_crc: _Optional[int] = ..., reserved_bytes: _Optional[bytes] = ...) -> None: ...
 
 class GroupConfig(_message.Message):
-    __slots__ = ("mode", "lease_ms", "max_deliveries", "backoff_min_ms", "backoff_max_ms", "dead_letter_channel", "dead_letter_expired")
+    __slots__ = ("mode", "lease_ms", "max_deliveries", "backoff_min_ms", "backoff_max_ms", "dead_letter_channel", "dead_letter_expired", "session_ms")
     MODE_FIELD_NUMBER: _ClassVar[int]
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     MAX_DELIVERIES_FIELD_NUMBER: _ClassVar[int]
@@ -295,6 +297,7 @@ class GroupConfig(_message.Message):
     BACKOFF_MAX_MS_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTER_CHANNEL_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTER_EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    SESSION_MS_FIELD_NUMBER: _ClassVar[int]
     mode: GroupMode
     lease_ms: int
     max_deliveries: int
@@ -302,7 +305,8 @@ class GroupConfig(_message.Message):
     backoff_max_ms: int
     dead_letter_channel: str
     dead_letter_expired: bool
-    def __init__(self, mode: _Optional[_Union[GroupMode, str]] = ..., lease_ms: _Optional[int] = ..., max_deliveries: _Optional[int] = ..., backoff_min_ms: _Optional[int] = ..., backoff_max_ms: _Optional[int] = ..., dead_letter_channel: _Optional[str] = ..., dead_letter_expired: _Optional[bool] = ...) -> None: ...
+    session_ms: int
+    def __init__(self, mode: _Optional[_Union[GroupMode, str]] = ..., lease_ms: _Optional[int] = ..., max_deliveries: _Optional[int] = ..., backoff_min_ms: _Optional[int] = ..., backoff_max_ms: _Optional[int] = ..., dead_letter_channel: _Optional[str] = ..., dead_letter_expired: _Optional[bool] = ..., session_ms: _Optional[int] = ...) -> None: ...
 
 class StartPosition(_message.Message):
     __slots__ = ("offset", "time_ns", "position")
@@ -315,7 +319,7 @@ class StartPosition(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., time_ns: _Optional[int] = ..., position: _Optional[_Union[Offset, str]] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("channel", "group", "consumer", "max_records", "max_bytes", "max_wait_ms", "lease_ms", "start", "config")
+    __slots__ = ("channel", "group", "consumer", "max_records", "max_bytes", "max_wait_ms", "lease_ms", "start", "config", "epoch")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
@@ -325,6 +329,7 @@ class FetchRequest(_message.Message):
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     channel: str
     group: str
     consumer: str
@@ -334,7 +339,8 @@ class FetchRequest(_message.Message):
     lease_ms: int
     start: StartPosition
     config: GroupConfig
-    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., max_records: _Optional[int] = ..., max_bytes: _Optional[int] = ..., max_wait_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ..., start: _Optional[_Union[StartPosition, _Mapping]] = ..., config: _Optional[_Union[GroupConfig, _Mapping]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., max_records: _Optional[int] = ..., max_bytes: _Optional[int] = ..., max_wait_ms: _Optional[int] = ..., lease_ms: _Optional[int] = ..., start: _Optional[_Union[StartPosition, _Mapping]] = ..., config: _Optional[_Union[GroupConfig, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class Delivery(_message.Message):
     __slots__ = ("first_offset", "next_offset", "delivery_count")
@@ -427,14 +433,16 @@ class AckResponse(_message.Message):
     def __init__(self, refused: _Optional[_Iterable[_Union[RefusedRange, _Mapping]]] = ..., lease_until_ms: _Optional[int] = ...) -> None: ...
 
 class ReleaseRequest(_message.Message):
-    __slots__ = ("channel", "group", "consumer")
+    __slots__ = ("channel", "group", "consumer", "epoch")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     channel: str
     group: str
     consumer: str
-    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ...) -> None: ...
+    epoch: int
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class ReleaseResponse(_message.Message):
     __slots__ = ()

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 
 from mq.broker.broker import Broker
 from mq.broker.channel import Channel
+from mq.broker.coordinator.records import attributes_of
 from mq.broker.model import Durability
 from mq.broker.pending import Outcome
 from mq.errors import BadChecksum, ChannelMissing, InvalidArgument, MQError
@@ -66,12 +67,20 @@ class PublishHandlers:
                 f"records arrived with CRC32C {crc:#010x}, and the producer computed "
                 f"{request.records_crc:#010x}; send them again"
             )
-        append = Append(records, count_records(records), crc, request.producer_id, request.sequence)
+        columns = check_records(records)
+        append = Append(
+            records,
+            len(columns.contents),
+            crc,
+            request.producer_id,
+            request.sequence,
+            attributes_of(columns),
+        )
         channel.publish_batch(append, wanted, partial(_batch_published, call))
 
 
-def count_records(records: bytes) -> int:
-    """How many records a serialized ``Records`` holds.
+def check_records(records: bytes) -> pb.Records:
+    """The columns of a serialized ``Records`` that may be published.
 
     Raises:
         InvalidArgument: It is malformed, empty, or its columns don't match.
@@ -83,7 +92,7 @@ def count_records(records: bytes) -> int:
     count = len(columns.contents)
     if count == 0:
         raise InvalidArgument("records holds no contents; a batch has at least one record")
-    for name in ("keys", "headers"):
+    for name in ("keys", "headers", "deliver_after_ms", "expires_after_ms"):
         entries = len(getattr(columns, name))
         if entries not in (0, count):
             raise InvalidArgument(
@@ -91,7 +100,7 @@ def count_records(records: bytes) -> int:
             )
     if columns.offset_deltas:
         raise InvalidArgument("records has offset_deltas; only the broker sets them")
-    return count
+    return columns
 
 
 def _published(call: Call, outcome: Outcome, _: Durability) -> None:

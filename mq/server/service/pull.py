@@ -42,6 +42,15 @@ def encode_response(channel: Channel, result: ReadResult) -> bytes:
     )
 
 
+def wait_seconds(broker: Broker, call: Call, max_wait_ms: int) -> float:
+    """How long a long poll may wait: it ends before its client gives up."""
+    wait_s = min(max_wait_ms / 1000, _MAX_WAIT_S)
+    deadline = call.deadline if max_wait_ms else None
+    if deadline is not None:
+        wait_s = min(wait_s, deadline - broker.loop.time() - _DEADLINE_SLACK_S)
+    return max(wait_s, 0.0)
+
+
 class PullHandlers:
     """The handler that reads."""
 
@@ -52,7 +61,7 @@ class PullHandlers:
         """Answer with batches from a start."""
         request = parse(pb.PullRequest, call.request)
         channel = self._broker.get(request.channel)
-        wait_s = self._wait_s(call, request.max_wait_ms)
+        wait_s = wait_seconds(self._broker, call, request.max_wait_ms)
 
         def answer(outcome: bytes | MQError) -> None:
             if isinstance(outcome, MQError):
@@ -76,13 +85,6 @@ class PullHandlers:
             channel.pull(pull)
 
         self._resolve(channel, request, call, go)
-
-    def _wait_s(self, call: Call, max_wait_ms: int) -> float:
-        wait_s = min(max_wait_ms / 1000, _MAX_WAIT_S)
-        deadline = call.deadline if max_wait_ms else None
-        if deadline is not None:
-            wait_s = min(wait_s, deadline - self._broker.loop.time() - _DEADLINE_SLACK_S)
-        return max(wait_s, 0.0)
 
     def _resolve(
         self, channel: Channel, request: pb.PullRequest, call: Call, go: Callable[[int], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -62,20 +63,29 @@ def guarded(call: Call, step: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
 class Tasks:
     """Unary handlers that have to wait: each a task, whose failure fails its call."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def spawn(self, call: Call, work: Coroutine[Any, Any, bytes]) -> None:
+    def spawn(
+        self, call: Call, work: Coroutine[Any, Any, bytes], *, cancellable: bool = False
+    ) -> None:
         """Reply to ``call`` with what ``work`` returns.
 
-        A client that goes away doesn't stop it: half-made changes help nobody.
+        A client that goes away stops it only if it is ``cancellable``: half-made
+        changes help nobody.
         """
         task = asyncio.get_running_loop().create_task(self._run(call, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if cancellable:
+            call.on_cancel = partial(_cancel, task)
 
     async def _run(self, call: Call, work: Coroutine[Any, Any, bytes]) -> None:
         try:

@@ -7,6 +7,7 @@ import asyncio
 from mq.broker.broker import Broker
 from mq.server.call import Method
 from mq.server.service.admin import AdminHandlers
+from mq.server.service.groups import GroupHandlers
 from mq.server.service.publish import PublishHandlers
 from mq.server.service.pull import PullHandlers
 from mq.server.service.subscribe import SubscribeHandler
@@ -23,6 +24,7 @@ def methods(broker: Broker, batch_size: int, stopping: asyncio.Event) -> list[Me
         stopping: Set when the broker stops; ends the streams.
     """
     publish = PublishHandlers(broker)
+    groups = GroupHandlers(broker)
     admin = AdminHandlers(broker)
     unary = {
         "CreateChannel": admin.create_channel,
@@ -34,6 +36,19 @@ def methods(broker: Broker, batch_size: int, stopping: asyncio.Event) -> list[Me
         "ConfigureChannel": admin.configure_channel,
         "DeleteChannel": admin.delete_channel,
         "PurgeChannel": admin.purge_channel,
+        "Fetch": groups.fetch,
+        "Ack": groups.ack,
+        "Nack": groups.nack,
+        "Extend": groups.extend,
+        "Release": groups.release,
+        "CreateGroup": groups.create_group,
+        "ListGroups": groups.list_groups,
+        "DescribeGroup": groups.describe_group,
+        "SeekGroup": groups.seek_group,
+        "DeleteGroup": groups.delete_group,
+        "RedriveGroup": groups.redrive_group,
+        "CommitOffset": groups.commit_offset,
+        "CommittedOffset": groups.committed_offset,
     }
     table = [Method(f"/{SERVICE}/{name}", False, handler) for name, handler in unary.items()]
     subscribe = SubscribeHandler(broker, batch_size, stopping).subscribe

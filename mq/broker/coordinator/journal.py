@@ -1,0 +1,115 @@
+"""The journal of a channel's consumer groups: an `mq.log` log of its own.
+
+It is a hidden channel of the broker, so that its entries share commits, limits
+and recovery with everything else. Each record is one byte of kind, four bytes
+of group id, and a body:
+
+    C  created   the group's name; an id is not used for another group
+    E  entry     a plan's bytes, to be applied
+    S  snapshot  two bytes of length, the group's name, all of its state
+    D  deleted   nothing
+
+Replay may begin anywhere at or before the oldest entry that the newest
+snapshots lack: entries that a snapshot has already are skipped by their number.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+
+from mq.broker.channel import Channel
+from mq.broker.coordinator.records import contents_of
+from mq.broker.groups.group import Group
+from mq.broker.model import Durability
+from mq.broker.pending import Done
+from mq.errors import DataDirError
+
+_HEAD: Final = struct.Struct("<cI")
+_NAME: Final = struct.Struct("<H")
+_READ_BYTES: Final = 4 << 20
+
+CREATED: Final = b"C"
+ENTRY: Final = b"E"
+SNAPSHOT: Final = b"S"
+DELETED: Final = b"D"
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a journal says of one group."""
+
+    name: str
+    snapshot: bytes | None = None
+    entries: list[bytes] = field(default_factory=list)
+
+    def group(self) -> Group:
+        """The group itself."""
+        return Group.recover(self.snapshot, self.entries)
+
+
+class Journal:
+    """Appends to and replays one channel's journal. On the event loop."""
+
+    def __init__(self, log: Channel) -> None:
+        self.log = log
+        # Since the last snapshot.
+        self.appended_bytes = 0
+
+    def append(self, kind: bytes, group_id: int, body: bytes, done: Done) -> None:
+        """Append a record with the next commit; ``done`` is called once it is durable.
+
+        Records are durable in the order of these calls.
+
+        Raises:
+            MQError: It was refused, and is not in the journal.
+        """
+        self.log.publish(_HEAD.pack(kind, group_id) + body, Durability.SYNCED, done)
+        self.appended_bytes += len(body)
+
+    def append_snapshot(self, group_id: int, name: str, state: bytes, done: Done) -> None:
+        """Append a snapshot; see `append`."""
+        encoded = name.encode()
+        self.append(SNAPSHOT, group_id, _NAME.pack(len(encoded)) + encoded + state, done)
+
+    async def trim(self, offset: int) -> None:
+        """Remove whole segments before an offset."""
+        await self.log.purge(offset, dry_run=False)
+
+    async def replay(self) -> dict[int, Recovered]:
+        """The groups that there are, by id.
+
+        Raises:
+            MQError: A part can't be read.
+        """
+        await self.log.ready()
+        found: dict[int, Recovered] = {}
+        offset = self.log.log_start_offset
+        while offset < self.log.durable_offset:
+            data, offset = await self.log.read_frames(offset, _READ_BYTES)
+            for _, content in contents_of(data):
+                _apply(found, content)
+        return found
+
+
+def _apply(found: dict[int, Recovered], content: bytes) -> None:
+    kind, group_id = _HEAD.unpack_from(content)
+    body = content[_HEAD.size :]
+    if kind == CREATED:
+        found[group_id] = Recovered(body.decode())
+    elif kind == SNAPSHOT:
+        (length,) = _NAME.unpack_from(body)
+        end = _NAME.size + length
+        found[group_id] = Recovered(body[_NAME.size : end].decode(), body[end:])
+    elif kind == ENTRY:
+        # One of a group whose snapshot comes later is in that snapshot, or after it again.
+        if group_id in found:
+            found[group_id].entries.append(body)
+    elif kind == DELETED:
+        found.pop(group_id, None)
+    else:
+        raise DataDirError(
+            f"the journal of the groups has a record of kind {kind!r}; use the version of mq "
+            "that wrote it, or a later one"
+        )
