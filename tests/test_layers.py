@@ -33,7 +33,9 @@ LAYERS = {
     ),
     "mq.server": Layer(frozenset({"mq.broker", "mq.config", "mq.pb"}) | BOTTOM, ANYTHING),
     "mq.client": Layer(frozenset({"mq.pb"}) | BOTTOM, GRPC | {"crc32c", "numpy"}),
-    "mq.broker": Layer(frozenset({"mq.log"}) | BOTTOM, frozenset({"crc32c", "numpy", "structlog"})),
+    "mq.broker": Layer(
+        frozenset({"mq.log", "mq.pb"}) | BOTTOM, frozenset({"crc32c", "numpy", "structlog"})
+    ),
     "mq.config": Layer(
         BOTTOM, frozenset({"dotenv", "pydantic", "pydantic_core", "pydantic_settings"})
     ),

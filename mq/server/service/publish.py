@@ -12,8 +12,8 @@ from mq.broker.channel import Channel
 from mq.broker.coordinator.records import attributes_of
 from mq.broker.model import Durability
 from mq.broker.pending import Outcome
+from mq.broker.store import Append
 from mq.errors import BadChecksum, ChannelMissing, InvalidArgument, MQError
-from mq.log.log import Append
 from mq.pb import mq_pb2 as pb
 from mq.server.call import Call
 from mq.server.service.requests import durability, parse

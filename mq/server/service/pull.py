@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from mq.broker.broker import Broker
 from mq.broker.channel import Channel
+from mq.broker.store import ReadResult
 from mq.broker.waiters import Pull
 from mq.errors import InvalidArgument, MQError
-from mq.log.log import ReadResult
 from mq.pb import mq_pb2 as pb
 from mq.server.call import Call
 from mq.server.service.requests import guarded, parse
