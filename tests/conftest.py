@@ -14,6 +14,9 @@ from tests.helpers.server import ServerProcess
 
 # No deadline: nothing in the tests asserts a time, and the machine may be busy.
 hypothesis.settings.register_profile("mq", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "torture", parent=hypothesis.settings.get_profile("mq"), max_examples=3000
+)
 hypothesis.settings.load_profile("mq")
 
 

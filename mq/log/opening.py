@@ -24,6 +24,7 @@ from mq.log.format import (
     CHECKPOINT_NAME,
     FOOTER_BYTES,
     FORMAT_VERSION,
+    FRAME_HEADER_BYTES,
     HEADER_BYTES,
     INDEX_SUFFIX,
     NO_ID,
@@ -36,7 +37,7 @@ from mq.log.format import (
 from mq.log.frames import Frame
 from mq.log.index import SparseIndex
 from mq.log.producers import Producers, Receipt
-from mq.log.recovery import Tail, content_end, scan_tail
+from mq.log.recovery import Tail, padding_begin, scan_tail
 from mq.log.segment import Segment
 from mq.log.walk import Bound, walk
 
@@ -165,7 +166,12 @@ def _header_from_elsewhere(
     checkpoint = found.checkpoint
     if footer is not None and footer.base_offset == base:
         segment_id = footer.segment_id
-    elif checkpoint is not None and checkpoint.segment_base == base and checkpoint.segment_id:
+    elif (
+        checkpoint is not None
+        and checkpoint.segment_base == base
+        and checkpoint.segment_id
+        and size >= checkpoint.position + SEAL_BYTES
+    ):
         segment_id = bytes.fromhex(checkpoint.segment_id)
     else:
         return None
@@ -184,7 +190,7 @@ def _seal_by_scan(
     """
     capacity = segment.capacity_bytes
     data = files.read(handle, capacity - HEADER_BYTES - FOOTER_BYTES, HEADER_BYTES)
-    end = Bound(next_base, content_end(data, HEADER_BYTES, capacity, HEADER_BYTES))
+    end = Bound(next_base, padding_begin(data, HEADER_BYTES, capacity))
     tail = scan_tail(data, Bound(segment.base_offset, HEADER_BYTES), segment.seed, capacity, 0, end)
     segment.end = tail.end
     segment.frame_count = len(tail.headers)
@@ -262,8 +268,10 @@ def _scan_last(files: Files, found: Found) -> None:
     files.sync_data(handle)
     files.forget(handle)
     size, capacity = files.size(handle), segment.capacity_bytes
-    end = min(files.data_end(handle, start.position), capacity - FOOTER_BYTES)
-    data = files.read(handle, max(0, end - start.position), start.position)
+    # What a seal had begun to write at the very end is left to the next seal.
+    end = min(files.data_end(handle, start.position), capacity - SEAL_BYTES)
+    length = max(0, end - start.position) + FRAME_HEADER_BYTES
+    data = files.read(handle, length, start.position).ljust(length, b"\0")
     found.tail = scan_tail(data, start, segment.seed, capacity, time_ns, vouched)
     found.shortened = size < capacity
     if found.shortened and found.tail.lost_through is not None:

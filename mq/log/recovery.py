@@ -57,7 +57,9 @@ def scan_tail(
     """Judge ``data``, what a segment holds from ``start`` to its last byte that is not zero.
 
     Args:
-        data: The bytes from ``start.position`` on; empty if only zeros follow.
+        data: The bytes from ``start.position`` on, and at least as many zeros
+            behind the last that is not zero as a frame header has bytes. The
+            last frame's records may end with more of them.
         start: Where a frame begins, or will begin.
         seed: The seed of the segment's header CRCs.
         capacity_bytes: The size of the segment's file.
@@ -66,8 +68,8 @@ def scan_tail(
             where in this segment its frame begins; 0 where that is not known.
     """
     origin = start.position
-    data_end = Bound(OFFSET_MAX, len(data))
-    walked = walk(data, Bound(start.offset, 0), data_end, seed, append_time_ns)
+    limit = Bound(OFFSET_MAX, capacity_bytes - SEAL_BYTES - origin)
+    walked = walk(data, Bound(start.offset, 0), limit, seed, append_time_ns)
     steps = [step.moved(origin) for step in walked]
     durable = max([vouched.offset, *(s.frame.durable_through for s in steps if s.frame)])
     if durable > vouched.offset:
@@ -84,9 +86,11 @@ def scan_tail(
             break
         tail.take(step)
 
-    rest = content_end(data, origin, capacity_bytes, tail.end.position)
-    if rest > tail.end.position:
-        tail.torn = (tail.end.position, rest)
+    position = tail.end.position
+    rest = data[position - origin :].rstrip(b"\0")
+    # A seal may have got as far as its padding, and no further.
+    if rest and padding_begin(data, origin, capacity_bytes) != position:
+        tail.torn = (position, position + len(rest))
     if durable > tail.end.offset:
         tail.lost_through = durable
     return tail
@@ -111,23 +115,21 @@ def _settle(tail: Tail, data: bytes, origin: int, vouched: Bound, *, more: bool)
         tail.end = vouched
 
 
-def content_end(data: bytes, origin: int, capacity_bytes: int, from_position: int) -> int:
-    """Where what is not zero ends, padding that a seal had begun to write left out.
+def padding_begin(data: bytes, origin: int, capacity_bytes: int) -> int:
+    """Where the last of what is not zero begins if it is padding, else where it ends.
 
     Args:
         data: What the segment holds from position ``origin`` on.
         origin: Its position.
         capacity_bytes: The size of the segment's file.
-        from_position: The position to look from; answered if there is nothing.
     """
-    rest = data[from_position - origin :].rstrip(b"\0")
+    length = len(data.rstrip(b"\0"))
     # The length in the prefix ends with zero bytes, which were stripped too.
-    for cut in range(max(0, len(rest) - PADDING_PREFIX_BYTES), len(rest)):
-        at = from_position + cut
+    for cut in range(max(0, length - PADDING_PREFIX_BYTES), length):
+        at = origin + cut
         if at + SEAL_BYTES > capacity_bytes:
             break
-        if rest[cut:].ljust(PADDING_PREFIX_BYTES, b"\0") == encode_padding_prefix(
-            at, capacity_bytes
-        ):
+        found = data[cut : cut + PADDING_PREFIX_BYTES].ljust(PADDING_PREFIX_BYTES, b"\0")
+        if found == encode_padding_prefix(at, capacity_bytes):
             return at
-    return from_position + len(rest)
+    return origin + length

@@ -77,7 +77,8 @@ def walk(
     someone published, fits none of that.
 
     Args:
-        buffer: Holds the frames at their positions.
+        buffer: Holds the frames at their positions. What lies beyond it, up to
+            the end, is zeros.
         start: Where a frame begins.
         end: The limit of both; `OFFSET_MAX` where its offset is not known.
         seed: The seed of the segment's header CRCs.

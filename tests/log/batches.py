@@ -86,6 +86,9 @@ class UnsyncedFiles(Files):
     def sync_dir(self, path: Path) -> None:
         """See `Files`."""
 
+    def forget(self, handle: object) -> None:
+        """See `Files`. With nothing synced this would only start to write it all back."""
+
 
 FAST_FILES = UnsyncedFiles()
 
