@@ -36,6 +36,7 @@ async def test_calls_in_flight_may_finish(front: Chosen) -> None:
         async with connect(served.front.bound[0]) as other:
             error = await failure(unary(other, "/toy.Toy/echo")(b""))
         assert error.code() is Code.UNAVAILABLE
+        assert trailers(error) == {"mq-reason": "unavailable"}
         assert not stopping.done()
         call.reply(b"answered")
         assert await pending == b"answered"

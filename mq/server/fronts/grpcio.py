@@ -7,6 +7,7 @@ added: each *registered* method slows grpcio's accept loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ from mq.server.status import (
 )
 
 _GRPC_CODES = tuple(grpc.StatusCode[name] for name in CODE_NAMES)
-# Once the calls have been failed, how long their answers may take to leave.
+# How long answers may take to leave after the grace is over.
 _FLUSH_S = 1.0
 # A deadline within this of a cancellation was its cause: two clocks are compared.
 _DEADLINE_SLACK_S = 0.005
@@ -184,6 +185,7 @@ class GrpcioFront:
         self._extra = extra
         self._calls: set[GrpcioCall] = set()
         self._stopping = False
+        self._idle = asyncio.Event()
         self._server: SupervisedServer | None = None
         self.bound: list[str] = []
 
@@ -255,6 +257,8 @@ class GrpcioFront:
             raise
         finally:
             self._calls.discard(call)
+            if self._stopping and not self._calls:
+                self._idle.set()
             self._observer.finished(method_id, call.code())
         await call.abort_if_failed()
 
@@ -263,12 +267,16 @@ class GrpcioFront:
         server, self._server = self._server, None
         if server is None:
             return
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace_s
+        # grpcio's own stop comes last: calls that arrive while it begins can be
+        # lost, or cancelled without a word.
         self._stopping = True
-        # Refuses new calls at once, and returns when those in flight are over.
-        stopped = asyncio.ensure_future(server.stop(grace_s + _FLUSH_S))
-        await asyncio.wait([stopped], timeout=grace_s)
+        if self._calls:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), grace_s)
         for call in list(self._calls):
             call.fail(stopping())
             if call.task is not None:
                 call.task.cancel()
-        await stopped
+        await server.stop(max(_FLUSH_S, end - loop.time()))
