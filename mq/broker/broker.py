@@ -129,6 +129,15 @@ class Broker:
             if channel.groups is not None:
                 channel.groups.close()
 
+    async def drain(self, limit_s: float) -> None:
+        """Wait until every publish that was taken on is answered, for at most so long."""
+        idle = [self._idle(channel) for channel in self._all_channels() if channel.busy]
+        if idle:
+            await asyncio.wait(idle, timeout=limit_s)
+
+    def _all_channels(self) -> list[Channel]:
+        return [*self._channels.values(), *self._hidden]
+
     async def stop(self, grace_s: float) -> None:
         """Refuse new work, finish what is pending, close every log, unlock.
 
@@ -136,10 +145,8 @@ class Broker:
             grace_s: How long pending publishes may take.
         """
         self.refuse()
-        channels = [*self._channels.values(), *self._hidden]
-        idle = [self._idle(channel) for channel in channels if channel.busy]
-        if idle:
-            await asyncio.wait([asyncio.ensure_future(i) for i in idle], timeout=grace_s)
+        await self.drain(grace_s)
+        channels = self._all_channels()
         await self.loop.run_in_executor(None, self.committer.close)
         logs = [log for channel in channels if (log := channel.begin_close()) is not None]
         await asyncio.gather(*(self._in_io(partial(self._close, log)) for log in logs))

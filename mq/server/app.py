@@ -30,6 +30,8 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 # Descriptors kept for everything but channels' and segments' files.
 _SPARE_FILES = 256
+# What a front takes beyond its grace, to hang up on clients that don't read.
+_FRONT_FLUSH_S = 1.0
 
 _log = structlog.get_logger("mq.server")
 
@@ -118,7 +120,8 @@ class _Server:
             broker.observe_fsync = metrics.observe_fsync
             if settings.metrics_endpoint is not None:
                 endpoint = MetricsEndpoint(metrics, *settings.metrics_endpoint)
-                _log.info("metrics", address=settings.metrics_listen)
+                host = settings.metrics_listen.rpartition(":")[0]
+                _log.info("metrics", address=f"{host}:{endpoint.port}")
             front = make_front(
                 chosen,
                 table,
@@ -147,10 +150,16 @@ class _Server:
         """Refuse new work, answer what is in flight, sync, mark clean."""
         grace_s = self._settings.graceful_shutdown_timeout_s
         deadline = broker.loop.time() + grace_s
+
+        def remaining_s() -> float:
+            return max(0.0, deadline - broker.loop.time())
+
         broker.refuse()
+        # First: a grace so short that the front gets none of it is enough for this.
+        await broker.drain(remaining_s())
         if front is not None:
-            await front.stop(grace_s)
-        await broker.stop(max(0.0, deadline - broker.loop.time()))
+            await front.stop(max(0.0, remaining_s() - _FRONT_FLUSH_S))
+        await broker.stop(remaining_s())
 
 
 def _warn_of_filesystem(path: Path) -> None:
