@@ -11,7 +11,7 @@ import structlog
 
 from mq.errors import Cancelled, MQError
 from mq.server.call import Call, Method
-from mq.server.status import internal
+from mq.server.status import CANCELLED, DEADLINE_EXCEEDED, internal
 
 _log = structlog.get_logger("mq.server")
 
@@ -19,6 +19,9 @@ KEEPALIVE_TIME_MS = 60_000
 """A connection that has been silent for so long is pinged ..."""
 KEEPALIVE_TIMEOUT_MS = 20_000
 """... and closed if it has not answered after this: half-open ones are reaped."""
+
+# A deadline within this of a cancellation was its cause: two clocks are compared.
+_DEADLINE_SLACK_S = 0.005
 
 UNLIMITED_PATH = "/grpc.health.v1.Health/Check"
 """Answered even by a broker with no room for calls: being busy is not being ill."""
@@ -103,6 +106,12 @@ class CallBase:
                 _log.exception("on_cancel failed")
         if self.task is not None:
             self.task.cancel()
+
+
+def cancel_code(deadline: float | None, now: float) -> int:
+    """The status code of a call cancelled now: out of time, or given up."""
+    late = deadline is not None and now + _DEADLINE_SLACK_S >= deadline
+    return DEADLINE_EXCEEDED if late else CANCELLED
 
 
 def log_bug(path: str) -> None:

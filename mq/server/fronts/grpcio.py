@@ -20,9 +20,7 @@ from mq.server.fronts import base
 from mq.server.fronts.base import CallBase, CallObserver, Limits, run_stream
 from mq.server.fronts.supervised import SupervisedServer
 from mq.server.status import (
-    CANCELLED,
     CODE_NAMES,
-    DEADLINE_EXCEEDED,
     OK,
     Status,
     internal,
@@ -34,8 +32,6 @@ from mq.server.status import (
 _GRPC_CODES = tuple(grpc.StatusCode[name] for name in CODE_NAMES)
 # How long answers may take to leave after the grace is over.
 _FLUSH_S = 1.0
-# A deadline within this of a cancellation was its cause: two clocks are compared.
-_DEADLINE_SLACK_S = 0.005
 
 Context = aio.ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[Any]]
@@ -141,9 +137,7 @@ class GrpcioCall(CallBase):
     def code(self) -> int:
         """The status code it ended with."""
         if self.cancelled:
-            deadline = self.deadline
-            late = deadline is not None and self._loop.time() + _DEADLINE_SLACK_S >= deadline
-            return DEADLINE_EXCEEDED if late else CANCELLED
+            return base.cancel_code(self.deadline, self._loop.time())
         return OK if self.status is None else self.status.code
 
 

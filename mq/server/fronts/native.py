@@ -31,8 +31,6 @@ from mq.server.fronts.address import Address, claim, unbound
 from mq.server.fronts.base import CallBase, CallObserver, Limits, run_stream
 from mq.server.fronts.fallback import Fallback
 from mq.server.status import (
-    CANCELLED,
-    DEADLINE_EXCEEDED,
     OK,
     Status,
     internal,
@@ -205,17 +203,16 @@ class Listener:
         self._thread.start()
 
     def _dispatch(self) -> None:
-        receive = self.library.recv_batch_details
+        receive, time = self.library.recv_batch_details, self._loop.time
         while (events := receive(_BATCH_EVENTS_MAX)) is not None:
             try:
-                self._loop.call_soon_threadsafe(self._on_events, events)
+                self._loop.call_soon_threadsafe(self._on_events, events, time())
             except RuntimeError:
                 # The loop was closed without stop().
                 self.library.close()
                 return
 
-    def _on_events(self, events: list[Any]) -> None:
-        now = self._loop.time()
+    def _on_events(self, events: list[Any], now: float) -> None:
         calls = self.calls
         methods = self._methods
         max_recv_bytes = self._limits.max_recv_bytes
@@ -251,10 +248,8 @@ class Listener:
         call = self.calls.pop(call_id, None)
         if call is None:
             return
-        deadline = call.deadline
         call.cancel()
-        late = deadline is not None and self._loop.time() >= deadline
-        self.finished(call.method_id, DEADLINE_EXCEEDED if late else CANCELLED)
+        self.finished(call.method_id, base.cancel_code(call.deadline, self._loop.time()))
 
     def _refuse(self, call: NativeCall) -> None:
         busy = overloaded(self._limits.max_concurrent_calls)
@@ -314,11 +309,7 @@ class NativeFront:
         self._observer = observer
         self._fallback = Fallback(extra, limits) if extra else None
         self._listeners: list[Listener] = []
-
-    @property
-    def bound(self) -> list[str]:
-        """See `Front`."""
-        return [str(listener.address) for listener in self._listeners]
+        self.bound: list[str] = []
 
     async def start(self) -> None:
         """See `Front`."""
@@ -330,10 +321,11 @@ class NativeFront:
                 for listener in self._listeners:
                     listener.library.set_fallback(path)
         except BaseException:
-            await self._close()
+            await self.stop(0)
             raise
         for listener in self._listeners:
             listener.start()
+        self.bound = [str(listener.address) for listener in self._listeners]
 
     def _listener(self, address: Address) -> Listener:
         return Listener(address, self._methods, self._limits, self._observer, self._listeners)
