@@ -196,6 +196,8 @@ const (
 	Refusal_REFUSAL_NEVER_DELIVERED Refusal = 4
 	// Of an earlier epoch of an exclusive group.
 	Refusal_REFUSAL_FENCED Refusal = 5
+	// An earlier call about it is not durable yet: ask again.
+	Refusal_REFUSAL_PENDING Refusal = 6
 )
 
 // Enum value maps for Refusal.
@@ -207,6 +209,7 @@ var (
 		3: "REFUSAL_ALREADY_ACKED",
 		4: "REFUSAL_NEVER_DELIVERED",
 		5: "REFUSAL_FENCED",
+		6: "REFUSAL_PENDING",
 	}
 	Refusal_value = map[string]int32{
 		"REFUSAL_UNKNOWN":         0,
@@ -215,6 +218,7 @@ var (
 		"REFUSAL_ALREADY_ACKED":   3,
 		"REFUSAL_NEVER_DELIVERED": 4,
 		"REFUSAL_FENCED":          5,
+		"REFUSAL_PENDING":         6,
 	}
 )
 
@@ -1624,8 +1628,10 @@ type GroupConfig struct {
 	DeadLetterChannel *string `protobuf:"bytes,6,opt,name=dead_letter_channel,json=deadLetterChannel,proto3,oneof" json:"dead_letter_channel,omitempty"`
 	// Expired records become dead letters too.
 	DeadLetterExpired *bool `protobuf:"varint,7,opt,name=dead_letter_expired,json=deadLetterExpired,proto3,oneof" json:"dead_letter_expired,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// How long the active consumer of an exclusive group may be silent.
+	SessionMs     *uint32 `protobuf:"varint,8,opt,name=session_ms,json=sessionMs,proto3,oneof" json:"session_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupConfig) Reset() {
@@ -1705,6 +1711,13 @@ func (x *GroupConfig) GetDeadLetterExpired() bool {
 		return *x.DeadLetterExpired
 	}
 	return false
+}
+
+func (x *GroupConfig) GetSessionMs() uint32 {
+	if x != nil && x.SessionMs != nil {
+		return *x.SessionMs
+	}
+	return 0
 }
 
 // Where a group begins, or is moved to.
@@ -1820,8 +1833,10 @@ type FetchRequest struct {
 	// 0: the group's.
 	LeaseMs uint32 `protobuf:"varint,7,opt,name=lease_ms,json=leaseMs,proto3" json:"lease_ms,omitempty"`
 	// Of a group that this call creates; absent: beginning.
-	Start         *StartPosition `protobuf:"bytes,8,opt,name=start,proto3" json:"start,omitempty"`
-	Config        *GroupConfig   `protobuf:"bytes,9,opt,name=config,proto3" json:"config,omitempty"`
+	Start  *StartPosition `protobuf:"bytes,8,opt,name=start,proto3" json:"start,omitempty"`
+	Config *GroupConfig   `protobuf:"bytes,9,opt,name=config,proto3" json:"config,omitempty"`
+	// Of an exclusive group: what the last answer told; 0: to join anew.
+	Epoch         uint64 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1917,6 +1932,13 @@ func (x *FetchRequest) GetConfig() *GroupConfig {
 		return x.Config
 	}
 	return nil
+}
+
+func (x *FetchRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 // Records [first_offset, next_offset), leased to the consumer.
@@ -2435,6 +2457,7 @@ type ReleaseRequest struct {
 	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
 	Consumer      string                 `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2488,6 +2511,13 @@ func (x *ReleaseRequest) GetConsumer() string {
 		return x.Consumer
 	}
 	return ""
+}
+
+func (x *ReleaseRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 type ReleaseResponse struct {
@@ -4443,7 +4473,7 @@ const file_mq_proto_rawDesc = "" +
 	"segment_id\x18\a \x01(\fR\tsegmentId\x12\x1d\n" +
 	"\n" +
 	"footer_crc\x18\b \x01(\aR\tfooterCrc\x12%\n" +
-	"\x0ereserved_bytes\x18\x0f \x01(\fR\rreservedBytes\"\xc0\x03\n" +
+	"\x0ereserved_bytes\x18\x0f \x01(\fR\rreservedBytes\"\xf3\x03\n" +
 	"\vGroupConfig\x12&\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\r.mq.GroupModeH\x00R\x04mode\x88\x01\x01\x12\x1e\n" +
 	"\blease_ms\x18\x02 \x01(\rH\x01R\aleaseMs\x88\x01\x01\x12*\n" +
@@ -4451,20 +4481,23 @@ const file_mq_proto_rawDesc = "" +
 	"\x0ebackoff_min_ms\x18\x04 \x01(\rH\x03R\fbackoffMinMs\x88\x01\x01\x12)\n" +
 	"\x0ebackoff_max_ms\x18\x05 \x01(\rH\x04R\fbackoffMaxMs\x88\x01\x01\x123\n" +
 	"\x13dead_letter_channel\x18\x06 \x01(\tH\x05R\x11deadLetterChannel\x88\x01\x01\x123\n" +
-	"\x13dead_letter_expired\x18\a \x01(\bH\x06R\x11deadLetterExpired\x88\x01\x01B\a\n" +
+	"\x13dead_letter_expired\x18\a \x01(\bH\x06R\x11deadLetterExpired\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"session_ms\x18\b \x01(\rH\aR\tsessionMs\x88\x01\x01B\a\n" +
 	"\x05_modeB\v\n" +
 	"\t_lease_msB\x11\n" +
 	"\x0f_max_deliveriesB\x11\n" +
 	"\x0f_backoff_min_msB\x11\n" +
 	"\x0f_backoff_max_msB\x16\n" +
 	"\x14_dead_letter_channelB\x16\n" +
-	"\x14_dead_letter_expired\"w\n" +
+	"\x14_dead_letter_expiredB\r\n" +
+	"\v_session_ms\"w\n" +
 	"\rStartPosition\x12\x18\n" +
 	"\x06offset\x18\x01 \x01(\x04H\x00R\x06offset\x12\x19\n" +
 	"\atime_ns\x18\x02 \x01(\x03H\x00R\x06timeNs\x12(\n" +
 	"\bposition\x18\x03 \x01(\x0e2\n" +
 	".mq.OffsetH\x00R\bpositionB\a\n" +
-	"\x05start\"\xa5\x02\n" +
+	"\x05start\"\xbb\x02\n" +
 	"\fFetchRequest\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1a\n" +
@@ -4475,7 +4508,9 @@ const file_mq_proto_rawDesc = "" +
 	"\vmax_wait_ms\x18\x06 \x01(\rR\tmaxWaitMs\x12\x19\n" +
 	"\blease_ms\x18\a \x01(\rR\aleaseMs\x12'\n" +
 	"\x05start\x18\b \x01(\v2\x11.mq.StartPositionR\x05start\x12'\n" +
-	"\x06config\x18\t \x01(\v2\x0f.mq.GroupConfigR\x06config\"u\n" +
+	"\x06config\x18\t \x01(\v2\x0f.mq.GroupConfigR\x06config\x12\x14\n" +
+	"\x05epoch\x18\n" +
+	" \x01(\x04R\x05epoch\"u\n" +
 	"\bDelivery\x12!\n" +
 	"\ffirst_offset\x18\x01 \x01(\x04R\vfirstOffset\x12\x1f\n" +
 	"\vnext_offset\x18\x02 \x01(\x04R\n" +
@@ -4519,11 +4554,12 @@ const file_mq_proto_rawDesc = "" +
 	"\arefusal\x18\x03 \x01(\x0e2\v.mq.RefusalR\arefusal\"_\n" +
 	"\vAckResponse\x12*\n" +
 	"\arefused\x18\x01 \x03(\v2\x10.mq.RefusedRangeR\arefused\x12$\n" +
-	"\x0elease_until_ms\x18\x02 \x01(\x03R\fleaseUntilMs\"\\\n" +
+	"\x0elease_until_ms\x18\x02 \x01(\x03R\fleaseUntilMs\"r\n" +
 	"\x0eReleaseRequest\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1a\n" +
-	"\bconsumer\x18\x03 \x01(\tR\bconsumer\"\x11\n" +
+	"\bconsumer\x18\x03 \x01(\tR\bconsumer\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x11\n" +
 	"\x0fReleaseResponse\"\x96\x01\n" +
 	"\x12CreateGroupRequest\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
@@ -4688,14 +4724,15 @@ const file_mq_proto_rawDesc = "" +
 	"\x12GROUP_MODE_UNKNOWN\x10\x00\x12\x15\n" +
 	"\x11GROUP_MODE_SHARED\x10\x01\x12\x1a\n" +
 	"\x16GROUP_MODE_KEY_ORDERED\x10\x02\x12\x18\n" +
-	"\x14GROUP_MODE_EXCLUSIVE\x10\x03*\x9b\x01\n" +
+	"\x14GROUP_MODE_EXCLUSIVE\x10\x03*\xb0\x01\n" +
 	"\aRefusal\x12\x13\n" +
 	"\x0fREFUSAL_UNKNOWN\x10\x00\x12\x13\n" +
 	"\x0fREFUSAL_EXPIRED\x10\x01\x12\x1a\n" +
 	"\x16REFUSAL_OTHER_CONSUMER\x10\x02\x12\x19\n" +
 	"\x15REFUSAL_ALREADY_ACKED\x10\x03\x12\x1b\n" +
 	"\x17REFUSAL_NEVER_DELIVERED\x10\x04\x12\x12\n" +
-	"\x0eREFUSAL_FENCED\x10\x05*v\n" +
+	"\x0eREFUSAL_FENCED\x10\x05\x12\x13\n" +
+	"\x0fREFUSAL_PENDING\x10\x06*v\n" +
 	"\fChannelState\x12\x19\n" +
 	"\x15CHANNEL_STATE_UNKNOWN\x10\x00\x12\x14\n" +
 	"\x10CHANNEL_STATE_OK\x10\x01\x12\x1b\n" +
