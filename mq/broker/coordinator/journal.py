@@ -40,7 +40,7 @@ DELETED: Final = b"D"
 class Recovered:
     """What a journal says of one group."""
 
-    name: str
+    name: str = ""
     snapshot: bytes | None = None
     entries: list[bytes] = field(default_factory=list)
 
@@ -90,7 +90,8 @@ class Journal:
             data, offset = await self.log.read_frames(offset, _READ_BYTES)
             for _, content in contents_of(data):
                 _apply(found, content)
-        return found
+        # Without a name: entries of a group that was deleted, or never came to be.
+        return {group_id: each for group_id, each in found.items() if each.name}
 
 
 def _apply(found: dict[int, Recovered], content: bytes) -> None:
@@ -101,11 +102,11 @@ def _apply(found: dict[int, Recovered], content: bytes) -> None:
     elif kind == SNAPSHOT:
         (length,) = _NAME.unpack_from(body)
         end = _NAME.size + length
-        found[group_id] = Recovered(body[_NAME.size : end].decode(), body[end:])
+        group = found.setdefault(group_id, Recovered())
+        group.name, group.snapshot = body[_NAME.size : end].decode(), body[end:]
     elif kind == ENTRY:
-        # One of a group whose snapshot comes later is in that snapshot, or after it again.
-        if group_id in found:
-            found[group_id].entries.append(body)
+        # It may come before the snapshot that lacks it: it was in flight when that was taken.
+        found.setdefault(group_id, Recovered()).entries.append(body)
     elif kind == DELETED:
         found.pop(group_id, None)
     else:

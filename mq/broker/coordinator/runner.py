@@ -97,7 +97,7 @@ class GroupRunner:
                 deliveries = self.group.fetch(consumer, now_ms, max_records, lease_ms, epoch)
                 if deliveries:
                     return await self._hand_out(
-                        consumer, deliveries, max_bytes, now_ms + lease_ms, epoch
+                        consumer, sorted(deliveries), max_bytes, now_ms + lease_ms, epoch
                     )
                 self._reschedule()
             if not await self._wait(deadline_s):
@@ -257,7 +257,7 @@ class GroupRunner:
         Raises:
             MQError: The channel can't be read.
         """
-        stats = self.group.stats(self._channel.durable_offset)
+        stats = self.group.stats(self._channel.durable_offset, self._now_ms())
         if stats.oldest_offset is None:
             return Lag(stats, 0, 0.0)
         position = await self._channel.locate(
@@ -420,7 +420,7 @@ class _Reading:
         self._max_bytes = max_bytes
         self._size = 0
         self.parts: list[bytes] = []
-        # One past the last record gathered; lower ranges follow higher ones in a fetch.
+        # One past the last record gathered; ranges are read in order of offset.
         self.next_offset = 0
 
     @property
