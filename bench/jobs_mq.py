@@ -183,8 +183,14 @@ async def wait_idle(address: str, channels: Sequence[str], seconds: float) -> di
         return {"waiting": len(pulls)}
 
 
-async def replay(address: str, channel: str, max_bytes: int, seconds: float) -> dict[str, Any]:
-    """Reads a channel from the beginning, once, as fast as answers come; looks at none."""
+async def replay(
+    address: str, channel: str, max_bytes: int, seconds: float, stop_at: int = 0
+) -> dict[str, Any]:
+    """Reads a channel from the beginning as fast as answers come; looks at none.
+
+    With ``stop_at`` it begins again at that offset, until the time is up;
+    otherwise it ends with the channel.
+    """
     async with AsyncClient(address) as client:
         began = time.perf_counter()
         position = messages = 0
@@ -192,7 +198,9 @@ async def replay(address: str, channel: str, max_bytes: int, seconds: float) -> 
             pulled = await client.pull(channel, position, max_bytes=max_bytes)
             messages += pulled.next_offset - position
             position = pulled.next_offset
-            if position >= pulled.durable_offset:
+            if stop_at and position >= stop_at:
+                position = 0
+            elif position >= pulled.durable_offset:
                 break
         return {"messages": messages, "seconds": time.perf_counter() - began}
 

@@ -264,7 +264,7 @@ def _cold_replay(result: Mapping[str, Any]) -> Iterator[Table]:
             f"{sum(one['device_bytes']) / 1e6:,.0f} MB",
         )  # fmt: skip
     if not result["was_cold"]:
-        table.caption = "The replay was not cold: the server read little from the device."
+        table.caption = "Proves nothing: little was read from the device, or it ended too soon."
     yield table
 
 
