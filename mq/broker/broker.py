@@ -19,7 +19,7 @@ from mq.broker.commit import Committer
 from mq.broker.coordinator.groups import ChannelGroups
 from mq.broker.coordinator.journal import Journal
 from mq.broker.datadir import DataDir
-from mq.broker.model import BrokerConfig, ChannelConfig, ChannelMeta, Stats
+from mq.broker.model import BrokerConfig, ChannelConfig, ChannelMeta, GroupGauges, Stats
 from mq.broker.names import check_channel_name
 from mq.broker.rates import Rate
 from mq.errors import ChannelFailed, ChannelNotFound, DataDirError, DiskFull, MQError, Unavailable
@@ -492,7 +492,17 @@ class Broker:
         stats.open_segments = len(self._cache) + active
         stats.disk_free_bytes = self._data_dir.free_bytes()
         stats.unsynced_messages = sum(c.unsynced_messages for c in list(self._open))
+        stats.groups = self._scrape_groups()
         return stats
+
+    def _scrape_groups(self) -> list[GroupGauges]:
+        """How the groups in use are doing."""
+        return [
+            runner.gauges()
+            for channel in self._channels.values()
+            if channel.groups is not None
+            for runner in channel.groups.runners
+        ]
 
     @property
     def data_path(self) -> Path:

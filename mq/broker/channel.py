@@ -439,6 +439,14 @@ class Channel:
             raise outcome
         return outcome
 
+    def locate_now(self, offset: int) -> Position | None:
+        """The same, without waiting for the device; None where that would be needed."""
+        if self.log_start_offset <= offset < self.durable_offset:
+            if self.log is not None and self.log.is_open_at(offset):
+                return self.log.locate(offset)
+            return None
+        return Position(self._broker.clock_ns(), 0)
+
     def end_waiting(self, error: MQError | None) -> None:
         """Answer all waiting pulls: with an error, or with nothing."""
         for pull in self.waiters.take_all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mq.errors import InvalidArgument
@@ -107,6 +107,26 @@ class BrokerConfig:
     recover_on_start: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class GroupGauges:
+    """One consumer group, as the metrics endpoint shows it. Numbers are messages.
+
+    ``seconds_behind`` is the age of the oldest unacknowledged record; None: not
+    known without reading the disk.
+    """
+
+    channel: str
+    group: str
+    messages_behind: int
+    seconds_behind: float | None
+    in_flight: int
+    waiting: int
+    acked: int
+    redelivered: int
+    dead: int
+    expired: int
+
+
 @dataclass(slots=True)
 class Stats:
     """Counters of one broker, read by the metrics endpoint at each scrape."""
@@ -125,3 +145,5 @@ class Stats:
     open_segments: int = 0
     read_only_channels: int = 0
     disk_free_bytes: int = 0
+    # Brought up to date at each scrape.
+    groups: list[GroupGauges] = field(default_factory=list)

@@ -389,12 +389,18 @@ class Log:
     def locate(self, offset: int) -> Position:
         """When a durable record was appended, and how many bytes lie from it to the end.
 
-        Both are as exact as the index, within a few kilobytes. May read from the device.
+        Both are as exact as the index, within a few kilobytes. May read from the
+        device, to open a segment.
 
         Raises:
             OSError: The device can't be read.
         """
         return self._reader.locate(self._writer.view, offset)
+
+    def is_open_at(self, offset: int) -> bool:
+        """Whether the segment that holds a durable record is open: `locate` won't wait."""
+        segment, _ = self._writer.view.at(offset)
+        return segment.opened is not None
 
     # ---- Checkpoints and closing ------------------------------------------
 

@@ -26,6 +26,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from mq.broker.model import GroupGauges
 from mq.errors import FailedPrecondition
 from mq.server.call import Method
 from mq.server.status import CODE_NAMES
@@ -97,6 +98,10 @@ class BrokerStats(Protocol):
     def disk_free_bytes(self) -> int:
         """Room left on the data directory's device."""
 
+    @property
+    def groups(self) -> Sequence[GroupGauges]:
+        """The consumer groups in use."""
+
 
 # Attribute, metric (a counter's gets "_total" at its end), what it says.
 _COUNTERS = (
@@ -116,6 +121,20 @@ _GAUGES = (
     ("unsynced_messages", "mq_durable_lag_messages", "Records appended and not yet durable."),
     ("pending_publish_bytes", "mq_pending_publish_bytes", "Bytes that wait for a commit."),
     ("disk_free_bytes", "mq_disk_free_bytes", "Room left on the data directory's device."),
+)
+
+
+_GROUP_COUNTERS = (
+    ("acked", "mq_group_acked", "Messages acknowledged."),
+    ("redelivered", "mq_group_redelivered", "Messages put back by a nack or a lapsed lease."),
+    ("dead", "mq_group_dead", "Messages that became dead letters."),
+    ("expired", "mq_group_expired", "Messages that expired before they were handed out."),
+)
+_GROUP_GAUGES = (
+    ("messages_behind", "mq_group_messages_behind", "Messages not acknowledged."),
+    ("seconds_behind", "mq_group_seconds_behind", "Age of the oldest of them."),
+    ("in_flight", "mq_group_in_flight", "Messages leased to consumers."),
+    ("waiting", "mq_group_waiting", "Messages delayed or backing off."),
 )
 
 
@@ -215,6 +234,7 @@ class Metrics:
                 yield CounterMetricFamily(name, text, value=getattr(stats, attribute))
             for attribute, name, text in _GAUGES:
                 yield GaugeMetricFamily(name, text, value=getattr(stats, attribute))
+            yield from _groups(stats.groups)
 
     def _calls(self) -> Iterator[Metric]:
         total = CounterMetricFamily("mq_calls", "Calls ended.", labels=("method", "code"))
@@ -228,6 +248,22 @@ class Metrics:
                     total.add_metric((path, code), count)
         yield total
         yield in_flight
+
+
+def _groups(groups: Sequence[GroupGauges]) -> Iterator[Metric]:
+    labels = ("channel", "group")
+    for attribute, name, text in _GROUP_COUNTERS:
+        counter = CounterMetricFamily(name, text, labels=labels)
+        for group in groups:
+            counter.add_metric((group.channel, group.group), getattr(group, attribute))
+        yield counter
+    for attribute, name, text in _GROUP_GAUGES:
+        gauge = GaugeMetricFamily(name, text, labels=labels)
+        for group in groups:
+            value = getattr(group, attribute)
+            if value is not None:
+                gauge.add_metric((group.channel, group.group), value)
+        yield gauge
 
 
 class _Collector(Collector):

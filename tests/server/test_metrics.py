@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mq.broker.model import Stats
+from mq.broker.model import GroupGauges, Stats
 from mq.errors import FailedPrecondition
 from mq.server.call import Call, Method
 from mq.server.metrics import BrokerStats, Histogram, Metrics, MetricsEndpoint
@@ -37,8 +37,10 @@ _FIRST = 1_000_001
 
 
 def _stats() -> Stats:
-    """A broker's counters, each with a number of its own."""
-    return Stats(*range(_FIRST, _FIRST + len(fields(Stats))))
+    """A broker's counters, each with a number of its own, and those of one group."""
+    names = [field.name for field in fields(Stats) if field.name != "groups"]
+    group = GroupGauges("orders", "workers", 11, 1.5, 12, 13, 14, 15, 16, 17)
+    return Stats(**{name: _FIRST + number for number, name in enumerate(names)}, groups=[group])
 
 
 def _metrics(scrape: Callable[[], BrokerStats] = _stats) -> Metrics:
@@ -81,8 +83,24 @@ async def endpoint(metrics: Metrics) -> AsyncIterator[MetricsEndpoint]:
 async def test_the_brokers_counters_are_shown(endpoint: MetricsEndpoint) -> None:
     """Each of the broker's figures is there, once."""
     values = (await _scrape(endpoint)).values()
-    for number, _ in enumerate(fields(Stats)):
+    for number in range(len(fields(Stats)) - 1):
         assert list(values).count(_FIRST + number) == 1
+
+
+async def test_each_group_has_its_figures(endpoint: MetricsEndpoint) -> None:
+    """By channel and group."""
+    labels = "{channel=orders}{group=workers}"
+    samples = {n: v for n, v in (await _scrape(endpoint)).items() if n.endswith(labels)}
+    assert samples == {
+        f"mq_group_messages_behind{labels}": 11,
+        f"mq_group_seconds_behind{labels}": 1.5,
+        f"mq_group_in_flight{labels}": 12,
+        f"mq_group_waiting{labels}": 13,
+        f"mq_group_acked_total{labels}": 14,
+        f"mq_group_redelivered_total{labels}": 15,
+        f"mq_group_dead_total{labels}": 16,
+        f"mq_group_expired_total{labels}": 17,
+    }
 
 
 async def test_calls_are_counted_by_method_and_code(

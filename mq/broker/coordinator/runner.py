@@ -18,7 +18,7 @@ from mq.broker.groups.group import Group
 from mq.broker.groups.plan import Delivery, Outcome, Plan
 from mq.broker.groups.ranges import Range
 from mq.broker.groups.stats import GroupStats
-from mq.broker.model import Durability
+from mq.broker.model import Durability, GroupGauges
 from mq.broker.pending import Outcome as Published
 from mq.errors import ChannelFailed, DataLoss, MQError, ResourceExhausted, Unavailable
 
@@ -265,6 +265,30 @@ class GroupRunner:
         )
         age_s = (self._broker.clock_ns() - position.append_time_ns) / 1e9
         return Lag(stats, position.bytes_after, max(age_s, 0.0))
+
+    def gauges(self) -> GroupGauges:
+        """What the metrics show, without waiting for anything."""
+        stats = self.group.stats(self._channel.durable_offset, self._now_ms())
+        seconds: float | None = 0.0
+        if stats.oldest_offset is not None:
+            offset = max(stats.oldest_offset, self._channel.log_start_offset)
+            position = self._channel.locate_now(offset)
+            seconds = None
+            if position is not None:
+                age_s = (self._broker.clock_ns() - position.append_time_ns) / 1e9
+                seconds = max(age_s, 0.0)
+        return GroupGauges(
+            channel=self._channel.name,
+            group=self.name,
+            messages_behind=stats.behind,
+            seconds_behind=seconds,
+            in_flight=stats.in_flight,
+            waiting=stats.waiting,
+            acked=stats.acked,
+            redelivered=stats.redelivered,
+            dead=stats.dead,
+            expired=stats.expired,
+        )
 
     # ---- Durability -------------------------------------------------------
 
