@@ -40,7 +40,7 @@ class Profile:
 ALL = Profile(
     name="all",
     rounds=5,
-    seconds=1.0,
+    seconds=0.8,
     relaxed_rounds=3,
     relaxed_seconds=0.5,
     to_read=400_000,
@@ -56,9 +56,9 @@ ALL = Profile(
     idle_channels=1_000,
     idle_seconds=10.0,
     many_channels=10_000,
-    cold_bytes=4 * GB,
+    cold_bytes=3 * GB,
     cold_rounds=3,
-    cold_seconds=3.0,
+    cold_seconds=2.5,
 )
 
 QUICK = Profile(

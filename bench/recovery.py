@@ -69,7 +69,7 @@ def _store(context: Context, size: int) -> dict[str, Any]:
                 progress(f"recovery: reading {size / 1e6:,.0f} MB")
                 worker.call(
                     "replay", address=server.address, channel=_CHANNEL, max_bytes=4 << 20,
-                    seconds=20,
+                    seconds=10,
                 )  # fmt: skip
                 result["read_memory"] = memory_bytes(server.process.pid)
             server.process.kill()
