@@ -32,6 +32,9 @@ EXIT_FAILED = 1
 _SPARE_FILES = 256
 # What a front takes beyond its grace, to hang up on clients that don't read.
 _FRONT_FLUSH_S = 1.0
+# Without a call for this long, clients have understood that the broker stops.
+_QUIET_S = 0.1
+_QUIET_MAX_S = 1.0
 
 _log = structlog.get_logger("mq.server")
 
@@ -114,9 +117,9 @@ class _Server:
         health = HealthState(SERVICE)
         front: Front | None = None
         endpoint: MetricsEndpoint | None = None
+        table = [*methods(broker, settings.batch_size, stopping), *health.methods()]
+        metrics = Metrics(table, broker.scrape, __version__, chosen)
         try:
-            table = [*methods(broker, settings.batch_size, stopping), *health.methods()]
-            metrics = Metrics(table, broker.scrape, __version__, chosen)
             broker.observe_fsync = metrics.observe_fsync
             if settings.metrics_endpoint is not None:
                 endpoint = MetricsEndpoint(metrics, *settings.metrics_endpoint)
@@ -141,12 +144,12 @@ class _Server:
             _log.info("stopping", grace_s=settings.graceful_shutdown_timeout_s)
             health.shutdown()
             stopping.set()
-            await self._stop(broker, front)
+            await self._stop(broker, front, metrics)
             if endpoint is not None:
                 await asyncio.to_thread(endpoint.close)
         _log.info("stopped")
 
-    async def _stop(self, broker: Broker, front: Front | None) -> None:
+    async def _stop(self, broker: Broker, front: Front | None, metrics: Metrics) -> None:
         """Refuse new work, answer what is in flight, sync, mark clean."""
         grace_s = self._settings.graceful_shutdown_timeout_s
         deadline = broker.loop.time() + grace_s
@@ -158,8 +161,23 @@ class _Server:
         # First: a grace so short that the front gets none of it is enough for this.
         await broker.drain(remaining_s())
         if front is not None:
+            await _quiet(metrics, remaining_s())
             await front.stop(max(0.0, remaining_s() - _FRONT_FLUSH_S))
         await broker.stop(remaining_s())
+
+
+async def _quiet(metrics: Metrics, limit_s: float) -> None:
+    """Go on refusing calls until none has come for a moment.
+
+    They are told that the broker stops. gRPC's own end of a connection can tell
+    a call that comes just then that it was cancelled, which says nothing.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + min(limit_s, _QUIET_MAX_S)
+    begun = -1
+    while begun != metrics.calls_begun and loop.time() < end:
+        begun = metrics.calls_begun
+        await asyncio.sleep(_QUIET_S)
 
 
 def _warn_of_filesystem(path: Path) -> None:

@@ -197,6 +197,11 @@ class Metrics:
         """Count a call out."""
         self._finished[method_id][code] += 1
 
+    @property
+    def calls_begun(self) -> int:
+        """How many calls have begun."""
+        return sum(self._started)
+
     def _stats(self) -> BrokerStats | None:
         """The broker's counters, read where they are written: in its event loop."""
         read: concurrent.futures.Future[BrokerStats] = concurrent.futures.Future()
