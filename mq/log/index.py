@@ -71,6 +71,11 @@ class SparseIndex:
         """The append time of an entry's frame."""
         return int(self._columns[_TIMES, entry])
 
+    def entries(self) -> list[tuple[int, int, int]]:
+        """Base offset, position and append time of each."""
+        offsets, positions, times = self._columns[:, : self.count].tolist()
+        return list(zip(offsets, positions, times, strict=True))
+
     def floor_offset(self, offset: int) -> int:
         """The last entry whose base offset is at most ``offset``; -1 if none is."""
         return self._floor(_OFFSETS, offset, "right")

@@ -1,0 +1,420 @@
+"""Checking one segment file by itself: header, every frame, index, padding, footer.
+
+Reads only. Segments are checked one by one and independently, so that several
+can be at once; how they fit together is for `verify` to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mq.errors import DataDirError
+from mq.log.checkpoint import Checkpoint
+from mq.log.envelope import (
+    SegmentFooter,
+    SegmentHeader,
+    encode_padding_prefix,
+    parse_segment_footer,
+    parse_segment_header,
+)
+from mq.log.files import Files
+from mq.log.filewalk import WINDOW_BYTES, FileReader, walk_file
+from mq.log.format import (
+    FOOTER_BYTES,
+    FORMAT_VERSION,
+    FRAME_HEADER_BYTES,
+    HEADER_BYTES,
+    NO_ID,
+    OVERHEAD_BYTES,
+    PADDING_PREFIX_BYTES,
+    SEAL_BYTES,
+    index_name,
+    parse_segment_name,
+)
+from mq.log.frames import Frame, segment_seed
+from mq.log.index import SparseIndex
+from mq.log.recovery import Tail, padding_begin, scan_tail
+from mq.log.report import SegmentReport, Severity
+from mq.log.walk import OFFSET_MAX, Bound, Damage, Step
+
+DAMAGE, FAULT, NOTICE = Severity.DAMAGE, Severity.FAULT, Severity.NOTICE
+# How often the end of a segment that is being written is looked at again.
+_LOOKS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known of a segment from other files."""
+
+    # Of the log; None: not known, and learned from the segments.
+    channel_id: bytes | None = None
+    # Where the next segment begins; None: it is the last one.
+    next_base: int | None = None
+    # From the next segment's header.
+    segment_id: bytes | None = None
+    checkpoint: Checkpoint | None = None
+    # A broker is running.
+    live: bool = False
+
+
+@dataclass(slots=True)
+class Checked:
+    """A checked segment: the report, and what its neighbours are compared with."""
+
+    report: SegmentReport
+    header: SegmentHeader | None
+    first_append_time_ns: int
+    last_append_time_ns: int
+
+
+def check_segment(
+    files: Files, path: Path, around: Surroundings, progress: Callable[[int], None]
+) -> Checked:
+    """Check a segment file.
+
+    Args:
+        files: The seam.
+        path: The file.
+        around: What is known from other files.
+        progress: Told how many more bytes were checked.
+
+    Raises:
+        DataDirError: It is of a newer format.
+        OSError: It is gone, or can't be opened.
+    """
+    return _Check(files, path, around, progress).run()
+
+
+class _Check:
+    """The check of one segment."""
+
+    def __init__(
+        self, files: Files, path: Path, around: Surroundings, progress: Callable[[int], None]
+    ) -> None:
+        base = parse_segment_name(path.name)
+        assert base is not None, "only segments are checked"
+        self.files = files
+        self.path = path
+        self.around = around
+        self.progress = progress
+        self.handle = files.open(path)
+        self.reader = FileReader(files, self.handle)
+        self.size = files.size(self.handle)
+        self.report = SegmentReport(path.name, base, base, file_bytes=self.size)
+        self.header: SegmentHeader | None = None
+        self.footer: SegmentFooter | None = None
+        self.seed = 0
+        self.first_time_ns = self.last_time_ns = 0
+        self.durable_through = base
+        self.index = SparseIndex()
+        self.damaged: list[Damage] = []
+        self.advanced_bytes = 0
+        # Of the checkpoint, where it is about this segment.
+        self.checkpoint = around.checkpoint
+        if self.checkpoint is not None and self.checkpoint.segment_base != base:
+            self.checkpoint = None
+
+    def run(self) -> Checked:
+        """Everything there is to check."""
+        stored = self._read_index()
+        self._check_envelope()
+        if self.header is not None:
+            self.seed = segment_seed(self.header.segment_id)
+            if self.footer is not None:
+                end = self._check_sealed(self.footer)
+            else:
+                end = self._check_unsealed()
+            self.report.end_offset = end.offset
+            self._check_index(stored)
+            self._check_checkpoint(end)
+        for position in sorted(self.reader.unreadable):
+            self.report.add(
+                FAULT,
+                "unreadable",
+                f"the device can't read the page at byte {position}",
+                position=position,
+            )
+        self._advance(self.size)
+        used = self.report.frame_bytes + OVERHEAD_BYTES
+        self.report.unused_bytes = max(0, self.size - used) if self.report.sealed else 0
+        return Checked(self.report, self.header, self.first_time_ns, self.last_time_ns)
+
+    def _advance(self, position: int) -> None:
+        """All before a position is checked."""
+        if position > self.advanced_bytes:
+            self.progress(position - self.advanced_bytes)
+            self.advanced_bytes = position
+
+    # ---- Header and footer ----------------------------------------------------
+
+    def _check_envelope(self) -> None:
+        report, around = self.report, self.around
+        raw = self.reader.read(0, HEADER_BYTES)
+        header = parse_segment_header(raw) if self.size >= HEADER_BYTES else None
+        footer = None
+        if self.size >= OVERHEAD_BYTES:
+            at = self.size - FOOTER_BYTES
+            footer = parse_segment_footer(self.reader.read(at, FOOTER_BYTES))
+        if header is None:
+            header = self._header_from_elsewhere(footer)
+            report.add(FAULT, "header", self._bad_header(header))
+        elif header.format_version != FORMAT_VERSION:
+            raise DataDirError(
+                f"{self.path} has format {header.format_version}, this version of mq reads format "
+                f"{FORMAT_VERSION}: use the version that wrote it, or a later one"
+            )
+        if header is None:
+            self._all_lost()
+            return
+        if header.base_offset != report.base_offset:
+            report.add(FAULT, "misplaced", f"it holds offsets from {header.base_offset}")
+            self._all_lost()
+            return
+        if around.channel_id not in (None, header.channel_id):
+            report.add(FAULT, "foreign", "it belongs to another channel")
+            self._all_lost()
+            return
+        self.header = header
+        if header.capacity_bytes != self.size:
+            message = f"it is {self.size} bytes long and should be {header.capacity_bytes}"
+            report.add(FAULT, "size", message)
+        if footer is not None and self._belongs(footer, header):
+            self.footer = footer
+            report.sealed = True
+        elif around.next_base is not None:
+            report.add(FAULT, "footer", "the footer is damaged")
+            report.sealed = True
+
+    def _header_from_elsewhere(self, footer: SegmentFooter | None) -> SegmentHeader | None:
+        around, base = self.around, self.report.base_offset
+        segment_id = around.segment_id
+        if footer is not None and footer.base_offset == base:
+            segment_id = footer.segment_id
+        elif self.checkpoint is not None and self.checkpoint.segment_id:
+            segment_id = bytes.fromhex(self.checkpoint.segment_id)
+        if segment_id is None or self.size < OVERHEAD_BYTES:
+            return None
+        return SegmentHeader(base, self.size, 0, around.channel_id or NO_ID, segment_id, NO_ID)
+
+    @staticmethod
+    def _bad_header(found: SegmentHeader | None) -> str:
+        if found is None:
+            return "the header is damaged, and its id is nowhere else: no frame can be checked"
+        return "the header is damaged; its id was found elsewhere"
+
+    def _belongs(self, footer: SegmentFooter, header: SegmentHeader) -> bool:
+        return (
+            footer.segment_id == header.segment_id
+            and footer.base_offset == header.base_offset
+            and HEADER_BYTES <= footer.end_position <= self.size - SEAL_BYTES
+        )
+
+    def _all_lost(self) -> None:
+        """Nothing can be said of the frames; the next segment tells how many records it is."""
+        base, after = self.report.base_offset, self.around.next_base
+        if after is None and self.checkpoint is not None:
+            after = self.checkpoint.durable_offset
+        self.report.end_offset = base if after is None else after
+        if after is not None:
+            self._lose(Damage(base, after, 0, self.size))
+
+    # ---- Frames ---------------------------------------------------------------
+
+    def _lose(self, damage: Damage) -> None:
+        self.damaged.append(damage)
+        self.report.add(
+            DAMAGE,
+            "records",
+            f"offsets {damage.first_offset} to {damage.next_offset - 1} are damaged "
+            f"(bytes {damage.position} to {damage.end - 1})"
+            if damage.end > damage.position
+            else f"offsets {damage.first_offset} to {damage.next_offset - 1} are gone",
+            **damage._asdict(),
+        )
+
+    def _take(self, frame: Frame) -> None:
+        report = self.report
+        report.frames += 1
+        report.records += frame.record_count
+        report.frame_bytes += frame.size
+        self.index.add(frame.base_offset, frame.position, frame.append_time_ns)
+        if report.frames == 1:
+            self.first_time_ns = frame.append_time_ns
+        self.last_time_ns = frame.append_time_ns
+        self.durable_through = max(self.durable_through, frame.durable_through)
+        if (
+            frame.record_count > frame.last_offset_delta + 1
+            or frame.durable_through > frame.base_offset
+        ):
+            self.report.add(
+                FAULT,
+                "frame-fields",
+                f"the frame of offset {frame.base_offset} has a sound checksum over a header "
+                "that makes no sense",
+                position=frame.position,
+            )
+        checkpoint = self.checkpoint
+        if checkpoint is not None and frame.position < checkpoint.position <= frame.end:
+            at_end = Bound(frame.next_offset, frame.end)
+            if at_end != (checkpoint.durable_offset, checkpoint.position):
+                message = "the checkpoint disagrees with the frames; remove it"
+                report.add(FAULT, "checkpoint", message, position=frame.position)
+
+    def _steps(self, start: Bound, end: Bound) -> Iterator[Step]:
+        for step in walk_file(self.reader, start, end, self.seed):
+            yield step
+            position = step.after().position
+            if position - self.advanced_bytes >= WINDOW_BYTES:
+                self._advance(position)
+
+    def _check_sealed(self, footer: SegmentFooter) -> Bound:
+        at = Bound(self.report.base_offset, HEADER_BYTES)
+        end = Bound(footer.end_offset, footer.end_position)
+        for step in self._steps(at, end):
+            at = step.after()
+            if step.damage is not None:
+                self._lose(step.damage)
+            elif step.frame is not None:
+                self._take(step.frame)
+        if at != end:
+            self.report.add(
+                FAULT,
+                "footer-content",
+                f"the footer says that offsets end at {end.offset}, byte {end.position}; "
+                f"the frames end at {at.offset}, byte {at.position}",
+            )
+        elif not self.damaged and not self._agrees(footer):
+            self.report.add(FAULT, "footer-content", "the footer disagrees with the frames")
+        self._check_padding(footer.end_position)
+        return end
+
+    def _agrees(self, footer: SegmentFooter) -> bool:
+        return (
+            footer.frame_count == self.report.frames
+            and footer.first_append_time_ns in (self.first_time_ns, 0)
+            and footer.last_append_time_ns == self.last_time_ns
+        )
+
+    def _check_padding(self, position: int) -> None:
+        end = self.size - FOOTER_BYTES
+        prefix = self.reader.read(position, PADDING_PREFIX_BYTES)
+        sound = prefix == encode_padding_prefix(position, self.size)
+        at = position + PADDING_PREFIX_BYTES
+        while sound and at < end:
+            length = min(WINDOW_BYTES, end - at)
+            sound = not self.reader.read(at, length).strip(b"\0")
+            at += length
+        if not sound:
+            message = "the padding between frames and footer is damaged; no record is in it"
+            self.report.add(FAULT, "padding", message, position=position)
+
+    def _check_unsealed(self) -> Bound:
+        """No footer: the frames themselves have to tell where they end."""
+        at = Bound(self.report.base_offset, HEADER_BYTES)
+        limit = min(self.files.data_end(self.handle, HEADER_BYTES), self.size - SEAL_BYTES)
+        limit = min(self.size, max(HEADER_BYTES, limit) + FRAME_HEADER_BYTES)
+        for step in self._steps(at, Bound(OFFSET_MAX, limit)):
+            if step.frame is None or step.damage is not None:
+                break
+            self._take(step.frame)
+            at = step.after()
+        tail = self._judge_tail(at)
+        for frame in tail.frames:
+            self._take(frame)
+        for damage in tail.damage:
+            self._lose(damage)
+        end = tail.end
+        if tail.lost_through is not None:
+            after = min(tail.lost_through, self.around.next_base or tail.lost_through)
+            self._lose(Damage(end.offset, after, end.position, end.position))
+            end = Bound(after, end.position)
+        elif self.around.live and self.around.next_base is None:
+            self.report.live = True
+        elif tail.torn is not None and self.around.next_base is None:
+            self._note_torn(*tail.torn)
+        return end
+
+    def _judge_tail(self, at: Bound) -> Tail:
+        """As recovery would judge it; where it is being written, what stays damaged."""
+        tail = self._scan_tail(at)
+        for _ in range(_LOOKS_MAX if self.around.live else 0):
+            if not tail.damage and tail.lost_through is None:
+                break
+            before, tail = tail, self._scan_tail(at)
+            if (before.damage, before.lost_through) == (tail.damage, tail.lost_through):
+                break
+        return tail
+
+    def _scan_tail(self, at: Bound) -> Tail:
+        around = self.around
+        limit = self.size - SEAL_BYTES
+        length = min(self.files.data_end(self.handle, at.position), limit) - at.position
+        data = self.reader.read(at.position, max(0, length) + FRAME_HEADER_BYTES)
+        checkpoint = around.checkpoint
+        vouched = Bound(self.durable_through, 0)
+        if around.next_base is not None:
+            vouched = Bound(around.next_base, padding_begin(data, at.position, self.size))
+        elif checkpoint is not None and checkpoint.durable_offset > vouched.offset:
+            known = 0 if self.checkpoint is None else checkpoint.position
+            vouched = Bound(checkpoint.durable_offset, known)
+        return scan_tail(data, at, self.seed, self.size, self.last_time_ns, vouched)
+
+    def _note_torn(self, start: int, end: int) -> None:
+        self.report.add(
+            NOTICE,
+            "torn",
+            f"{end - start} bytes that were never acknowledged, at byte {start}, as a crash "
+            "leaves them; the broker cuts them off when it starts",
+            position=start,
+            end=end,
+        )
+
+    # ---- Hints ----------------------------------------------------------------
+
+    def _read_index(self) -> bytes | None:
+        """The index file's content, before the frames grow; None: there is none."""
+        try:
+            handle = self.files.open(self.path.with_name(index_name(self.report.base_offset)))
+            return self.files.read(handle, self.files.size(handle), 0)
+        except FileNotFoundError:
+            return None
+
+    def _check_index(self, raw: bytes | None) -> None:
+        assert self.header is not None
+        name = index_name(self.report.base_offset)
+        if raw is None:
+            if self.report.sealed:
+                message = f"the index {name} is missing; the broker makes it again"
+                self.report.add(NOTICE, "index-missing", message)
+            return
+        stored = SparseIndex.decode(raw, self.header.segment_id)
+        if stored is None:
+            message = f"the index {name} is damaged; the broker makes it again"
+            self.report.add(FAULT, "index", message)
+        elif not self._index_agrees(stored):
+            message = f"the index {name} disagrees with the frames; remove it"
+            self.report.add(FAULT, "index", message)
+
+    def _index_agrees(self, stored: SparseIndex) -> bool:
+        found = self.index.entries()
+        said = stored.entries()
+        if self.damaged:
+            # Which frames have an entry depends on those that can't be read.
+            known = {entry[1]: entry for entry in found}
+            return all(known.get(entry[1], entry) == entry for entry in said)
+        complete = len(said) == len(found) or not self.report.sealed
+        return complete and said == found[: len(said)]
+
+    def _check_checkpoint(self, end: Bound) -> None:
+        checkpoint = self.checkpoint
+        if checkpoint is None:
+            return
+        assert self.header is not None
+        if checkpoint.segment_id not in ("", self.header.segment_id.hex()):
+            message = "it is not the one that the checkpoint knows: it was replaced by another"
+            self.report.add(FAULT, "replaced", message)
+        elif checkpoint.durable_offset > end.offset:
+            self._lose(Damage(end.offset, checkpoint.durable_offset, end.position, end.position))
+            self.report.end_offset = checkpoint.durable_offset
