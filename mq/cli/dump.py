@@ -100,7 +100,7 @@ def _line(part: Part) -> str:
     fields = [
         f"{name}={_text(name, value)}"
         for name, value in part.items()
-        if name != "kind" and value not in (b"", {}, None)
+        if name != "kind" and (value or name not in ("key", "headers"))
     ]
     return f"{indent}{part['kind']} {' '.join(fields)}"
 
