@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mq.cli.exits import COULD_NOT_RUN, OK
 from mq.cli.help import examples
 from mq.cli.settings_command import SettingsCommand, config_file_option, load_settings
 
@@ -26,9 +27,9 @@ def serve(config_file: Path | None, **flags: Any) -> int:
 
     Every setting is a flag, a variable MQ_NAME and a key of a TOML file; `mq
     config` shows what is in force. SIGTERM or Ctrl-C stops it gracefully: calls in
-    flight are answered, everything is synced.
+    flight are answered, everything is synced. Exit code 2: it could not start.
     """
     settings = load_settings(config_file, flags)
     from mq.server.app import run
 
-    return run(settings)
+    return OK if run(settings) == 0 else COULD_NOT_RUN

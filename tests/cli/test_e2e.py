@@ -261,6 +261,13 @@ def test_no_broker_is_code_4(mq: Run, line: str) -> None:
     assert "mq serve" in ran.err
 
 
+def test_a_server_that_cannot_start_is_code_2(broker: ServerProcess) -> None:
+    """A data directory that is in use is left alone."""
+    second = ServerProcess(broker.data_dir).spawn()
+    assert second.wait() == 2
+    assert broker.running
+
+
 def test_verify_and_dump_read_what_was_stored(
     server: StartServer, mq: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

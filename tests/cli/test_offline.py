@@ -180,19 +180,25 @@ def test_a_bad_setting_stops_serve_and_config_with_code_2(mq: Run, tmp_path: Pat
         assert "no.toml can't be read" in missing.err
 
 
-def test_serve_runs_with_the_settings_and_ends_with_its_code(
-    mq: Run, module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("returned", "code"), ((0, 0), (1, 2)))
+def test_serve_runs_with_the_settings(
+    mq: Run,
+    module: Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    returned: int,
+    code: int,
 ) -> None:
-    """What the server returns is the exit code."""
+    """A server that could not start is code 2, as are settings that can't be used."""
     monkeypatch.chdir(tmp_path)
     served: list[Settings] = []
 
     def run(settings: Settings) -> int:
         served.append(settings)
-        return 7
+        return returned
 
     module("mq.server.app", run=run)
-    assert mq("serve", "--data-dir", "d", "--front", "GRPCIO").code == 7
+    assert mq("serve", "--data-dir", "d", "--front", "GRPCIO").code == code
     assert served[0].data_dir == Path("d")
     assert served[0].front == "grpcio"
 
