@@ -239,14 +239,18 @@ def verify_log(
         except FileNotFoundError:
             if not live:
                 raise
-            # Removed by a running broker.
-            start = max(start, next_base or start)
+            # Removed by a running broker, as were those before it.
+            checked.clear()
             continue
         checked.append(one)
-        report.segments.append(one.report)
         if channel_id is None and one.header is not None:
             channel_id = one.header.channel_id
-    _check_chain(report, checked)
+    if live:
+        again = _read_checkpoint(files, directory, None)
+        start = max(start, again.log_start_offset if again else 0)
+        checked = [one for one in checked[:-1] if one.report.end_offset > start] + checked[-1:]
+    report.segments.extend(one.report for one in checked)
+    _check_chain(checked)
     if checkpoint is not None:
         _check_against_checkpoint(report, checkpoint, start)
     first = report.segments[0].base_offset if report.segments else start
@@ -284,7 +288,7 @@ def _previous_id(files: Files, directory: Path, next_base: int | None) -> bytes 
     return header.previous_segment_id if header is not None else None
 
 
-def _check_chain(report: LogReport, checked: list[Checked]) -> None:
+def _check_chain(checked: list[Checked]) -> None:
     for before, after in itertools.pairwise(checked):
         name, end = before.report.name, before.report.end_offset
         base = after.report.base_offset

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mq.errors import ChannelFailed, ChannelReadOnly, DataLoss
+from mq.errors import ChannelFailed, ChannelReadOnly
 from mq.log.format import HEADER_BYTES, SEAL_BYTES
 from mq.log.log import Log
 from tests.log.batches import (
@@ -21,7 +21,6 @@ from tests.log.batches import (
     Record,
     append,
     batch,
-    decode,
     files_in,
     fill,
     numbered,
@@ -30,30 +29,10 @@ from tests.log.batches import (
     rounds,
     seeded_ids,
 )
+from tests.log.breaking import flip, overwrite, read_past_damage
 
 SEGMENT_BYTES = 4096
 FIRST = "00000000000000000000.seg"
-
-
-def read_past_damage(log: Log, max_bytes: int = 500) -> tuple[dict[int, bytes], set[int]]:
-    """What can be read, and the offsets that were said to be lost."""
-    offset = log.log_start_offset
-    found: dict[int, bytes] = {}
-    lost: set[int] = set()
-    while offset < log.durable_offset:
-        try:
-            result = log.read(offset, max_bytes)
-        except DataLoss as loss:
-            skipped = range(max(offset, loss.first_offset), loss.next_offset)
-            lost.update(skipped)
-            offset = skipped[-1] + 1
-            continue
-        assert result is not None
-        records = [r for r in decode(result.join()) if r.offset >= offset]
-        assert [r.offset for r in records] == list(range(offset, result.next_offset))
-        found.update(dict(records))
-        offset = result.next_offset
-    return found, lost
 
 
 FRAME_BYTES = batch(*numbered(0, 3)).frame_bytes
@@ -72,22 +51,6 @@ def make(path: Path, batches: int, *, clean: bool) -> list[Record]:
 def frame_at(number: int) -> int:
     """The position of a frame in its segment."""
     return HEADER_BYTES + number * FRAME_BYTES
-
-
-def flip(path: Path, bit: int) -> None:
-    """Turn one bit of a file over."""
-    with path.open("r+b") as file:
-        file.seek(bit // 8)
-        byte = file.read(1)[0]
-        file.seek(bit // 8)
-        file.write(bytes((byte ^ 1 << bit % 8,)))
-
-
-def overwrite(path: Path, position: int, data: bytes) -> None:
-    """Write into a file."""
-    with path.open("r+b") as file:
-        file.seek(position)
-        file.write(data)
 
 
 def check(path: Path, records: list[Record], *, lost_max: int = 3) -> Log | None:

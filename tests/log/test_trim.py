@@ -58,7 +58,9 @@ def test_whole_segments_before_the_offset_go(tmp_path: Path) -> None:
     assert min(files_of(tmp_path)).startswith(f"{second.base_offset:020d}")
     with pytest.raises(OffsetOutOfRange):
         log.read(second.base_offset - 1, 1 << 20)
-    assert log.read(second.base_offset, 1 << 20).spans
+    result = log.read(second.base_offset, 1 << 20)
+    assert result is not None
+    assert result.spans
 
 
 def test_the_active_segment_is_never_trimmed(tmp_path: Path) -> None:
@@ -118,7 +120,9 @@ def test_a_crash_between_removals_leaves_a_log_that_opens(tmp_path: Path, remova
     again = open_log(tmp_path)
     assert again.log_start_offset in (0, 18)
     assert again.durable_offset == 20
-    assert again.read(18, 1 << 20).spans
+    result = again.read(18, 1 << 20)
+    assert result is not None
+    assert result.spans
     names = files_of(tmp_path)
     assert {n[:20] for n in names if n.endswith(".seg")} == {
         f"{s.base_offset:020d}" for s in again.segments
