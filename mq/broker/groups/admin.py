@@ -1,0 +1,209 @@
+"""The calls about a group as a whole: its place in the channel, settings, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+
+from mq.broker.groups.config import GroupConfig, Mode
+from mq.broker.groups.core import GroupCore
+from mq.broker.groups.events import (
+    Committed,
+    Configured,
+    DeadPublished,
+    Scheduled,
+    ScheduledRun,
+    Sought,
+    Trimmed,
+)
+from mq.broker.groups.ledger import DeadLetter
+from mq.broker.groups.plan import Plan
+from mq.broker.groups.pool import Key
+from mq.broker.groups.ranges import merged
+from mq.errors import FailedPrecondition, OffsetOutOfRange, Unavailable
+
+# (first, next, not_before_ms, expires_at_ms) of records that carry a delay or an expiry.
+Schedule = Sequence[tuple[int, int, int | None, int | None]]
+
+
+class AdminCalls(GroupCore):
+    """What the shell calls on its own account, or an administrator's."""
+
+    # ---- Reading the channel -------------------------------------------------
+
+    def advance(
+        self, next_offset: int, now_ms: int, schedule: Schedule = (), keys: Sequence[Key] = ()
+    ) -> Plan:
+        """Take note of the records from `read_offset` up to an offset: they can be handed out.
+
+        Unless a delay or expiry has to be journaled, it takes effect at once.
+
+        Args:
+            next_offset: One past the last; no effect if not above `read_offset`.
+            now_ms: The time.
+            schedule: Of those that carry a delay or expiry. May have others,
+                which have no effect.
+            keys: In a key-ordered group, one a record, from `read_offset` on.
+
+        Raises:
+            Unavailable: The group is being moved, or a plan of `advance` is in flight.
+        """
+        self._commits.check_still()
+        if self._advancing:
+            raise Unavailable("a schedule is being written; try again")
+        begin = self.read_offset
+        if next_offset <= begin:
+            return Plan()
+        ordered = self.config.mode is Mode.KEY_ORDERED
+        assert not ordered or len(keys) == next_offset - begin, "one key a record"
+        runs = self._scheduled(schedule, next_offset, now_ms)
+        if not runs:
+            self._overlay.pool.learn(begin, next_offset, keys, now_ms)
+            return Plan()
+        self._advancing = True
+        return self._commits.put(
+            Plan(
+                (Scheduled(next_offset, runs),),
+                confirmed=partial(self._learn, begin, next_offset, keys, runs),
+                abandoned=self._not_learnt,
+            )
+        )
+
+    def _scheduled(
+        self, schedule: Schedule, next_offset: int, now_ms: int
+    ) -> tuple[ScheduledRun, ...]:
+        """The part of a schedule that is new, and makes a difference."""
+        known = max(self._ledger.end, self.read_offset)
+        found = []
+        for start, end, not_before_ms, expires_at_ms in schedule:
+            first, following = max(start, known), min(end, next_offset)
+            delay_until_ms = not_before_ms if not_before_ms and not_before_ms > now_ms else 0
+            if first < following and (delay_until_ms or expires_at_ms):
+                found.append(ScheduledRun(first, following, delay_until_ms, expires_at_ms or 0))
+        return tuple(found)
+
+    def _learn(
+        self,
+        begin: int,
+        next_offset: int,
+        keys: Sequence[Key],
+        runs: Sequence[ScheduledRun],
+        now_ms: int,
+    ) -> None:
+        self._advancing = False
+        self._overlay.pool.schedule(merged(run[:2] for run in runs), now_ms)
+        self._overlay.pool.learn(begin, next_offset, keys, now_ms)
+
+    def _not_learnt(self, now_ms: int) -> None:
+        self._advancing = False
+
+    # ---- The whole group -----------------------------------------------------
+
+    def create(self, config: GroupConfig, start_offset: int, now_ms: int) -> Plan:
+        """Begin, with these settings, at this offset: the first entry of a new group's journal.
+
+        Raises:
+            InvalidArgument: A setting that can't be used.
+        """
+        assert self._ledger.number == 0, "a group is created once"
+        self._commits.check_still()
+        events = (Configured(config.check()), Sought(start_offset))
+        return self._commits.put(Plan(events, barrier=True, confirmed=self._rebuild))
+
+    def configure(self, config: GroupConfig, now_ms: int) -> Plan:
+        """Change settings; times and counts that were decided stay as they are.
+
+        Raises:
+            InvalidArgument: A setting that can't be used.
+            FailedPrecondition: Another mode, while messages are leased.
+            Unavailable: The group is being moved or taken over.
+        """
+        self._commits.check_still()
+        other_mode = config.check().mode is not self.config.mode
+        if other_mode and self._overlay.leases.held:
+            raise FailedPrecondition(
+                f"the mode is {self.config.mode.name} and can't be changed while messages are "
+                "leased; stop the consumers first"
+            )
+        return self._commits.put(
+            Plan(
+                (Configured(config),),
+                barrier=other_mode,
+                confirmed=self._rebuild if other_mode else self._reconsider,
+            )
+        )
+
+    def seek(self, offset: int, end_offset: int, now_ms: int) -> Plan:
+        """Begin anew at an offset: all below is done, all from there on is new.
+
+        Leases end; their consumers' acknowledgements are refused.
+
+        Raises:
+            OffsetOutOfRange: Below the log start, or above the channel's end.
+            Unavailable: The group is being moved or taken over.
+        """
+        self._commits.check_still()
+        self._check_offset(offset, self._log_start, end_offset)
+        return self._commits.put(Plan((Sought(offset),), barrier=True, confirmed=self._rebuild))
+
+    def trim(self, log_start_offset: int, now_ms: int) -> Plan:
+        """The channel begins here by now: nothing below is handed out, from this moment on.
+
+        If the plan is abandoned, call it again.
+        """
+        self._log_start = max(self._log_start, log_start_offset)
+        if log_start_offset <= self.floor:
+            return Plan()
+        event = Trimmed(log_start_offset)
+        return self._commits.put(Plan((event,), confirmed=self._floor_moved))
+
+    def commit(self, offset: int, end_offset: int, now_ms: int) -> Plan:
+        """All messages below are processed; no effect if they are done already.
+
+        Raises:
+            OffsetOutOfRange: Above the channel's end.
+            FailedPrecondition: Messages are leased: they want `ack`.
+            Unavailable: The group is being moved or taken over.
+        """
+        self._commits.check_still()
+        if self._overlay.leases.in_flight:
+            raise FailedPrecondition(
+                f"{self._overlay.leases.in_flight} messages of the group are leased, so that it "
+                "can't be used with commits; acknowledge them, or use a group of its own"
+            )
+        self._check_offset(offset, 0, end_offset)
+        if offset <= self.floor:
+            return Plan()
+        return self._commits.put(Plan((Committed(offset),), confirmed=self._floor_moved))
+
+    def _check_offset(self, offset: int, lowest: int, highest: int) -> None:
+        if not lowest <= offset <= highest:
+            raise OffsetOutOfRange(
+                f"offset {offset} is not from {lowest} to {highest}; use one that is",
+                self._log_start,
+                highest,
+            )
+
+    def _reconsider(self, now_ms: int) -> None:
+        self._overlay.pool.reconsider(now_ms)
+
+    def _floor_moved(self, now_ms: int) -> None:
+        self._overlay.floor_moved()
+
+    # ---- Dead letters --------------------------------------------------------
+
+    def dead_letters(self, limit: int) -> list[DeadLetter]:
+        """The first dead letters that are not known to be published, by sequence.
+
+        They are durable: published once or more often, they keep their numbers.
+        """
+        return list(islice(self._ledger.letters, limit))
+
+    def dead_done(self, next_sequence: int, now_ms: int) -> Plan:
+        """All dead letters with lower sequence numbers are in the dead-letter channel."""
+        letters = self._ledger.letters
+        assert next_sequence <= self._ledger.next_sequence, "published what nobody owes"
+        if not letters or next_sequence <= letters[0].sequence:
+            return Plan()
+        return self._commits.put(Plan((DeadPublished(next_sequence),)))
