@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mq.broker.groups.group import Schedule
+from mq.broker.groups import Schedule
 from mq.log.format import FRAME_HEADER_BYTES
 from mq.log.frames import Frame, walk_trusted
 from mq.pb import mq_pb2 as pb

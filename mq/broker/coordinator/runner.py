@@ -100,7 +100,10 @@ class GroupRunner:
                         consumer, sorted(deliveries), max_bytes, now_ms + lease_ms, epoch
                     )
                 self._reschedule()
-            if not await self._wait(deadline_s):
+            # Now and again it is heard of, so that it keeps its place.
+            heard_s = self._broker.loop.time() + self.group.config.session_ms / 3000
+            woken = await self._wait(min(deadline_s, heard_s))
+            if not woken and self._broker.loop.time() >= deadline_s:
                 return Fetched([], [], 0, epoch, active)
 
     async def _seat(self, consumer: str, epoch: int) -> tuple[int, bool]:
@@ -162,15 +165,17 @@ class GroupRunner:
                     taken.append(delivery._replace(next=end))
                 if end < delivery.next:
                     break
-        except MQError:
-            self._hand_back(consumer, [(d.first, d.next) for d in deliveries])
+        except (MQError, asyncio.CancelledError):
+            self._hand_back(consumer, [(d.first, d.next) for d in deliveries], epoch)
             raise
         rest = _without(deliveries, taken)
         if loss is not None and not taken:
             # The consumer is told, and keeps the lease: it can acknowledge to go on.
-            self._hand_back(consumer, _outside(rest, loss.first_offset, loss.next_offset))
+            self._hand_back(
+                consumer, _outside(rest, loss.first_offset, loss.next_offset), epoch
+            )
             raise loss
-        self._hand_back(consumer, rest)
+        self._hand_back(consumer, rest, epoch)
         return Fetched(reading.parts, taken, lease_until_ms, epoch)
 
     async def _read(self, delivery: Delivery, reading: _Reading) -> tuple[int, DataLoss | None]:
@@ -188,9 +193,9 @@ class GroupRunner:
             reading.add(data, offset)
         return min(delivery.next, offset), loss
 
-    def _hand_back(self, consumer: str, ranges: list[Range]) -> None:
+    def _hand_back(self, consumer: str, ranges: list[Range], epoch: int) -> None:
         if ranges:
-            self.group.hand_back(consumer, ranges, self._now_ms())
+            self.group.hand_back(consumer, ranges, self._now_ms(), epoch)
         self._after()
 
     async def ack(

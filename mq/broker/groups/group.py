@@ -195,15 +195,6 @@ class Group(AdminCalls):
         events = (Activated(epoch, ""),) if active else ()
         return self._put(events, (), barrier=True)
 
-    def hand_back(self, consumer: str, ranges: Iterable[Range], now_ms: int) -> None:
-        """End leases before their messages were told of: as if they had not been fetched.
-
-        For the shell, when it can't read or send all that it fetched.
-        """
-        caller = self._caller(consumer, now_ms)
-        pieces, _ = self._overlay.sort_out(caller, merged(ranges), now_ms)
-        self._overlay.settle(pieces, now_ms)
-
     def _caller(self, consumer: str, now_ms: int) -> Consumer:
         self._commits.check_still()
         return self._overlay.leases.touch(check_name(consumer), now_ms)
