@@ -147,14 +147,16 @@ class ProducerCore(Generic[H]):
             batch.fail(error)
 
     def _expire(self, now: float) -> None:
-        limit = now - self._options.delivery_timeout_s
-        while (created := self._accumulator.oldest_created_s) is not None and created <= limit:
+        timeout_s = self._options.delivery_timeout_s
+        while (oldest := self._accumulator.oldest_created_s) is not None:
+            if oldest + timeout_s > now:
+                return
             batch = self._take(now)
             assert batch is not None, "what is that old is due"
             batch.fail(
                 DeadlineExceeded(
-                    f"not sent within {self._options.delivery_timeout_s:g} s "
-                    "(delivery_timeout_s): the broker is away or slower than the producer"
+                    f"not sent within {timeout_s:g} s (delivery_timeout_s): "
+                    "the broker is away, or slower than the producer"
                 )
             )
 

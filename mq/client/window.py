@@ -5,8 +5,8 @@ one, answers a repeat of the last 16 with the first receipt, and refuses a
 sequence that skips one (`SequenceGap`). A producer id that it doesn't know may
 begin anywhere. From that rule follows what is done here:
 
-- At most `IN_FLIGHT_LIMIT` batches are unresolved, so a repeat is always
-  remembered. The first batch of a producer id goes alone, since any of several
+- Unresolved batches lie within `IN_FLIGHT_LIMIT` sequences, so a repeat is
+  always remembered. The first batch of a producer id goes alone, since any of several
   could arrive first and become the beginning.
 - A call that ends without the broker's word (connection lost, out of time) may
   have been carried out: it is sent again as it was, under its sequence. Batches
@@ -130,12 +130,9 @@ class Window:
         """
         self._expire(now)
         self._restart_if_broken()
-        for delivery in self._sent:
-            if delivery.in_flight:
-                continue
-            if not self._may_go(delivery, now):
-                return None
-            return self._send(delivery)
+        again = self._first_waiting()
+        if again is not None:
+            return self._send(again) if self._may_go(again, now) else None
         if not self._has_room():
             return None
         batch = self._backlog.popleft() if self._backlog else supply()
@@ -152,26 +149,39 @@ class Window:
         delivery.acknowledged_at_send = self._acknowledged
         return delivery
 
+    def _first_waiting(self) -> Delivery | None:
+        """The batch that goes again before any other; None where all are in flight."""
+        return next((each for each in self._sent if not each.in_flight), None)
+
     def _may_go(self, delivery: Delivery, now: float) -> bool:
-        if delivery.refused or now < delivery.retry_at_s:
-            return False
+        return now >= delivery.retry_at_s and not self._is_held_up(delivery)
+
+    def _is_held_up(self, delivery: Delivery) -> bool:
+        """Whether a call has to end before this batch, the first waiting one, may go again.
+
+        Later batches in flight are waited for: they are bound to be gaps, and
+        going again behind them would keep calls out of order for good.
+        """
         first = self._sent[0]
-        return delivery is first or (
-            self._acknowledged > 0 and first.sequence > delivery.blocked_by
-        )
+        blocked = delivery is not first and first.sequence <= delivery.blocked_by
+        overtaken = any(each.in_flight and each.sequence > delivery.sequence for each in self._sent)
+        return delivery.refused or blocked or overtaken
 
     def _has_room(self) -> bool:
         if not self._sent:
             return True
-        return self._acknowledged > 0 and len(self._sent) < self._max_in_flight
+        # Unresolved batches may have resolved ones between them: the span counts too.
+        span = self._next_sequence - self._sent[0].sequence
+        known = self._acknowledged > 0
+        return known and len(self._sent) < self._max_in_flight and span < IN_FLIGHT_LIMIT
 
     @property
     def wake_at_s(self) -> float | None:
         """When `next` may have something to do without anything happening."""
-        waiting = [each for each in self._sent if not each.in_flight and not each.refused]
-        times = [each.batch.created_s + self._delivery_timeout_s for each in waiting]
-        times += [batch.created_s + self._delivery_timeout_s for batch in self._backlog]
-        if waiting and self._sent[0].sequence >= waiting[0].blocked_by:
+        waiting = [each for each in self._sent if not each.in_flight]
+        batches = [each.batch for each in waiting if not each.refused] + [*self._backlog]
+        times = [batch.created_s + self._delivery_timeout_s for batch in batches]
+        if waiting and not self._is_held_up(waiting[0]):
             times.append(waiting[0].retry_at_s)
         return min(times, default=None)
 
@@ -244,14 +254,16 @@ class Window:
     # ---- Time, and starting over ------------------------------------------
 
     def _expire(self, now: float) -> None:
-        limit = now - self._delivery_timeout_s
         for delivery in self._sent:
             idle = not delivery.in_flight and not delivery.refused
-            if idle and delivery.batch.created_s <= limit:
+            if idle and self._is_late(delivery.batch, now):
                 delivery.refused = True
                 delivery.batch.fail(self._out_of_time(delivery.last_error))
-        while self._backlog and self._backlog[0].created_s <= limit:
+        while self._backlog and self._is_late(self._backlog[0], now):
             self._backlog.popleft().fail(self._out_of_time(None))
+
+    def _is_late(self, batch: OutgoingBatch, now: float) -> bool:
+        return batch.created_s + self._delivery_timeout_s <= now
 
     def _out_of_time(self, last_error: MQError | None) -> DeadlineExceeded:
         why = f"; the last attempt ended with: {last_error}" if last_error else ""
