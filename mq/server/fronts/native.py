@@ -44,7 +44,7 @@ from mq.server.status import (
 _BATCH_EVENTS_MAX = 512
 # A stream's queue in the library holds one message. A reader that keeps up has
 # it empty again within some turns of the loop; one that doesn't is polled.
-_FULL_TURNS = 16
+_FULL_TURNS = 50
 _FULL_WAIT_MIN_S = 0.001
 _FULL_WAIT_MAX_S = 0.05
 # How long answers may take to leave after the grace is over.
