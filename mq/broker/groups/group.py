@@ -163,13 +163,13 @@ class Group(AdminCalls):
     ) -> tuple[Outcome, ...]:
         """Take back a part of what was fetched, as if it had not been.
 
-        For what did not fit into an answer, or an answer nobody waited for.
+        For what did not fit into an answer, or an answer nobody waited for. It
+        decides nothing, and so can be called while the group is being moved.
 
         Raises:
-            Unavailable: The group is being moved or taken over.
             InvalidArgument: A range that is none.
         """
-        caller = self._caller(consumer, now_ms)
+        caller = self._overlay.leases.touch(check_name(consumer), now_ms)
         pieces, outcomes = self._sort_out(caller, ranges, now_ms, epoch)
         self._overlay.put_back(pieces, now_ms)
         return outcomes
