@@ -118,8 +118,10 @@ class _Check:
 
     def run(self) -> Checked:
         """Everything there is to check."""
-        stored = self._read_index()
         self._check_envelope()
+        # After the footer: what is sealed has all of its index by then. And before the
+        # frames: there are none yet that it doesn't know.
+        stored = self._read_index()
         if self.header is not None:
             self.seed = segment_seed(self.header.segment_id)
             if self.footer is not None:
@@ -374,7 +376,7 @@ class _Check:
     # ---- Hints ----------------------------------------------------------------
 
     def _read_index(self) -> bytes | None:
-        """The index file's content, before the frames grow; None: there is none."""
+        """The index file's content; None: there is none."""
         try:
             handle = self.files.open(self.path.with_name(index_name(self.report.base_offset)))
             return self.files.read(handle, self.files.size(handle), 0)
