@@ -23,11 +23,11 @@ Stream = Any  # grpc.Call, and an iterator of bytes.
 class Rpc:
     """One client of a running server, on a connection of its own."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, options: Sequence[tuple[str, int]] = ()) -> None:
         self.address = address
         # Without this all clients of a process share one connection.
-        options = [*UNLIMITED, ("grpc.use_local_subchannel_pool", 1)]
-        self._channel = grpc.insecure_channel(address, options=options)
+        own = ("grpc.use_local_subchannel_pool", 1)
+        self._channel = grpc.insecure_channel(address, options=[*UNLIMITED, own, *options])
 
     def close(self) -> None:
         """Hang up; what is in flight is cancelled."""
@@ -44,11 +44,13 @@ class Rpc:
 
     def stream(self, method: str, request: Any, timeout: float = LIMIT_S) -> Stream:
         """A call that streams bytes; nothing is read until it is iterated over."""
-        return self._channel.unary_stream(_path(method))(_bytes(request), timeout=timeout)
+        call: Any = self._channel.unary_stream(_path(method))
+        return call(_bytes(request), timeout=timeout)
 
     def both_ways(self, path: str, requests: Iterable[bytes]) -> Stream:
         """A call that streams both ways."""
-        return self._channel.stream_stream(path)(iter(requests), timeout=LIMIT_S)
+        call: Any = self._channel.stream_stream(path)
+        return call(iter(requests), timeout=LIMIT_S)
 
     def _unary(self, method: str) -> Any:
         return self._channel.unary_unary(_path(method))
@@ -115,7 +117,7 @@ class Rpc:
         )
 
     def subscribe(
-        self, channel: str, offset: int = pb.OFFSET_BEGINNING, interval_ms: int = 1
+        self, channel: str, offset: pb.Offset = pb.OFFSET_BEGINNING, interval_ms: int = 1
     ) -> Stream:
         """Subscribe; iterate over it with `messages`."""
         request = pb.SubscribeRequest(channel=channel, offset=offset, pull_interval=interval_ms)
@@ -160,9 +162,8 @@ def batch_request(
 ) -> pb.PublishBatchRequest:
     """A PublishBatchRequest with the right CRC, unless ``records_crc`` gives another."""
     records = records_of(contents) if records is None else records
-    return pb.PublishBatchRequest(
-        **{"channel": channel, "records": records, "records_crc": crc32c(records)} | fields
-    )
+    fields.setdefault("records_crc", crc32c(records))
+    return pb.PublishBatchRequest(channel=channel, records=records, **fields)
 
 
 def messages(stream: Stream, count: int) -> list[pb.Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import unicodedata
@@ -72,7 +73,7 @@ def test_a_good_name(rpc: Rpc, name: str) -> None:
 def test_a_bad_name(rpc: Rpc, shared: ServerProcess, name: str) -> None:
     """Each call refuses it; no file has come to be."""
     before = sorted(shared.data_dir.rglob("*"))
-    channel = {"channel": name}
+    channel: dict[str, Any] = {"channel": name}
     requests: dict[str, Any] = {
         "CreateChannel": pb.CreateChannelRequest(**channel),
         "DescribeChannel": pb.DescribeChannelRequest(**channel),
@@ -287,7 +288,7 @@ def test_deleting_while_it_is_used(rpc: Rpc, channel: str) -> None:
         call()
         started.wait(LIMIT_S)
         with refused(code):
-            while True:
+            for _ in itertools.count():
                 call()
         ended.append(code)
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mq.pb import mq_pb2 as pb
-from tests.conformance.rpc import Rpc, batch_request
+from tests.conformance.rpc import Rpc, batch_request, messages
 
 METHODS = {method.name: method for method in pb.DESCRIPTOR.services_by_name["MQService"].methods}
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -138,6 +138,4 @@ def test_random_records(rpc: Rpc, channel: str) -> None:
     end = rpc.describe(channel).durable_offset
     assert len(rpc.contents(channel)) == end
     stream = rpc.subscribe(channel)
-    for _ in range(end):
-        last = pb.Message.FromString(next(stream))
-    assert last.content == b"the last"
+    assert messages(stream, end)[-1].content == b"the last"

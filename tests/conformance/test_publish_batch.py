@@ -101,10 +101,8 @@ def test_a_bad_batch_is_refused(
     rpc: Rpc, channel: str, changed: dict[str, Any], reason: str
 ) -> None:
     """An INVALID_ARGUMENT says why; nothing is written, and its sequence is not used up."""
-    fields = {"records": GOOD, "producer_id": 7, "sequence": 0} | changed
-    if "records_crc" not in changed:
-        fields["records_crc"] = crc32c(fields["records"])
-    request = pb.PublishBatchRequest(**{"channel": channel} | fields)
+    request = batch_request(**{"channel": channel, "contents": (), "records": GOOD} | changed)
+    request.producer_id = 7
     with refused("INVALID_ARGUMENT", reason):
         rpc.raw("PublishBatch", request.SerializeToString())
     assert rpc.describe(channel).durable_offset == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mq.cli.exits import COULD_NOT_RUN
 from tests.conformance.rpc import Rpc
 from tests.conftest import StartServer
 from tests.helpers.server import ServerProcess
@@ -20,12 +21,10 @@ Refuse = Callable[..., str]
 def refuse(tmp_path: Path) -> Refuse:
     """A function that starts a server, which has to fail; returns why it says it did."""
 
-    def run(
-        data_dir: Path | None, *args: str, env: dict[str, str] | None = None, code: int = 1
-    ) -> str:
+    def run(data_dir: Path | None, *args: str, env: dict[str, str] | None = None) -> str:
         where = tmp_path / "refused" / "data" if data_dir is None else data_dir
         server = ServerProcess(where, *args, env=env).spawn()
-        assert server.wait() == code
+        assert server.wait() == COULD_NOT_RUN
         lines = [entry.get("raw") or entry.get("reason", "") for entry in server.log]
         assert not any("Traceback" in line for line in lines), lines
         assert "listening" not in [entry.get("event") for entry in server.log]
@@ -170,7 +169,7 @@ def test_a_setting_that_cannot_be_used(
 ) -> None:
     """The start ends with a message that names it, and nothing has come to be."""
     where = tmp_path / "data"
-    assert named in refuse(where, *args, env=env, code=2)
+    assert named in refuse(where, *args, env=env)
     assert not where.exists()
 
 
