@@ -122,6 +122,31 @@ class SequenceTooOld(FailedPrecondition):
     reason = "sequence-too-old"
 
 
+class Fenced(FailedPrecondition):
+    """Another consumer, or a later epoch of this one, is active in an exclusive group."""
+
+    reason = "fenced"
+
+
+class LeaseLost(FailedPrecondition):
+    """What was to be settled is no longer this consumer's; it may be delivered again.
+
+    ``refusal`` says why: ``"expired"``, ``"other-consumer"``, ``"already-acked"``,
+    ``"never-delivered"`` (a broker that restarts forgets leases) or ``"fenced"``.
+    """
+
+    reason = "lease-lost"
+    detail_fields = ("first_offset", "next_offset")
+
+    def __init__(
+        self, message: str, first_offset: int = 0, next_offset: int = 0, refusal: str = "unknown"
+    ) -> None:
+        super().__init__(message)
+        self.first_offset = first_offset
+        self.next_offset = next_offset
+        self.refusal = refusal
+
+
 class OffsetOutOfRange(MQError):
     """An offset or time outside ``[log_start_offset, next_offset]``."""
 

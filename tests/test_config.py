@@ -26,7 +26,7 @@ OTHER_VALUES = {
     "sync": "false",
     "bytes_per_sync": "5000",
     "batch_size": "7",
-    "sync_on_startup": "no",
+    "sync_on_startup": "yes",
     "graceful_shutdown_timeout_s": "1m30s",
     "max_recv_bytes": "1MiB",
     "max_waiting_pulls": "8",
@@ -70,7 +70,7 @@ def test_defaults_serve_on_loopback_and_sync_before_acknowledging() -> None:
     assert settings.data_dir == Path("data")
     assert settings.listen == ("127.0.0.1:50051",)
     assert settings.sync
-    assert settings.sync_on_startup
+    assert not settings.sync_on_startup
     assert settings.segment_bytes == 64 * MIB
     assert settings.max_recv_bytes == 4 * MIB
     assert settings.graceful_shutdown_timeout_s == 5.0
@@ -121,7 +121,7 @@ def test_flags_not_given_are_none_or_empty() -> None:
         ("WAL_SYNC", "F", "sync", False),
         ("WAL_BYTES_PER_SYNC", "5000", "bytes_per_sync", 5000),
         ("STORAGE_BATCH_SIZE", "250", "batch_size", 250),
-        ("STORAGE_SYNC_ON_STARTUP", "false", "sync_on_startup", False),
+        ("STORAGE_SYNC_ON_STARTUP", "true", "sync_on_startup", True),
         ("SERVER_GRACEFUL_SHUTDOWN_TIMEOUT", "1m30s", "graceful_shutdown_timeout_s", 90.0),
         ("BROKER_GRACEFUL_SHUTDOWN_TIMEOUT", "500ms", "graceful_shutdown_timeout_s", 0.5),
         ("SERVER_MAX_RECV_MSG_SIZE", "8388608", "max_recv_bytes", 8388608),

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from mq.broker.coordinator.groups import ChannelGroups
 
 
+# A commit of no more than this may be done on the event loop.
+_LONE_BYTES_MAX = 4096
+
+
 class State(enum.Enum):
     """Whether a channel's log is open. DELETED and FAILED are final."""
 
@@ -206,9 +210,14 @@ class Channel:
             return
         entries, self._pending = self._pending, []
         self._committing = True
-        self._unsynced_bytes = self._pending_bytes
+        size = self._unsynced_bytes = self._pending_bytes
         self._broker.touch(self)
-        self._broker.committer.submit(Commit(self.log, entries, self._written, self._committed, []))
+        commit = Commit(self.log, entries, self._written, self._committed, [])
+        committer = self._broker.committer
+        if size <= _LONE_BYTES_MAX and committer.may_run_here and self.log.fits(size):
+            committer.run_here(commit)
+        else:
+            committer.submit(commit)
 
     def _commit_opened(self) -> None:
         self._awaits_open = False

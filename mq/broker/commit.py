@@ -3,6 +3,11 @@
 A few threads take channels from one queue, so that channels commit side by
 side and one with a slow device holds up no other. While a channel commits,
 what arrives for it gathers for its next commit.
+
+A lone message on an otherwise idle broker is committed on the event loop
+itself, as long as the device is quick: handing it to a thread and back takes
+longer than the sync does. The first slow sync ends that, until the device has
+been quick for a while.
 """
 
 from __future__ import annotations
@@ -77,6 +82,17 @@ class Commit:
             entry.answer(outcome, reached)
 
 
+# A sync is quick below this; a longer one is for a thread.
+_QUICK_SYNC_S = 0.001
+_FADING = 0.95
+# Some sixty quick syncs away from being quick.
+_SLOWEST_AT_FIRST_S = 0.02
+
+
+def _call(call: Callable[[Commit], None], commit: Commit) -> None:
+    call(commit)
+
+
 @dataclass(slots=True)
 class Exclusive:
     """Work that needs a channel's log to itself, between two commits."""
@@ -100,6 +116,9 @@ class Committer:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, threads: int = 8) -> None:
         self._loop = loop
+        self._in_flight = 0
+        # The longest sync of late: it fades with each that is shorter.
+        self._slowest_sync_s = _SLOWEST_AT_FIRST_S
         self._queue: queue.SimpleQueue[Commit | Exclusive | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"mq-commit-{n}", daemon=True)
@@ -110,12 +129,33 @@ class Committer:
 
     def submit(self, job: Commit | Exclusive) -> None:
         """Run a job in the next free thread."""
+        self._in_flight += 1
         self._queue.put(job)
+
+    def run_here(self, commit: Commit) -> None:
+        """Run a commit on the event loop; see `may_run_here`."""
+        commit.run(_call)
+        commit.on_done(commit)
+        self._note_sync(commit.sync_seconds)
+
+    @property
+    def may_run_here(self) -> bool:
+        """Whether nothing else commits, and the device has been quick of late."""
+        return self._in_flight == 0 and self._slowest_sync_s < _QUICK_SYNC_S
+
+    def _note_sync(self, seconds: float) -> None:
+        self._slowest_sync_s = max(seconds, self._slowest_sync_s * _FADING)
+
+    def _finished(self, job: Commit | Exclusive) -> None:
+        self._in_flight -= 1
+        if isinstance(job, Commit):
+            self._note_sync(job.sync_seconds)
+        job.on_done(job)  # type: ignore[arg-type]
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
             job.run(self._notify)
-            self._notify(job.on_done, job)
+            self._notify(self._finished, job)
 
     def _notify(self, call: Callable[[Any], None], job: Commit | Exclusive) -> None:
         self._loop.call_soon_threadsafe(call, job)

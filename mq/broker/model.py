@@ -104,7 +104,7 @@ class BrokerConfig:
     free_bytes_min: int = 64 * MIB
     # How often retention looks at channels where nothing happens.
     retention_interval_s: float = 10.0
-    recover_on_start: bool = True
+    recover_on_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)

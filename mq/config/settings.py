@@ -82,7 +82,8 @@ class Settings(BaseSettings):
         default=500, description="Messages in one batch of a Subscribe stream at most."
     )
     sync_on_startup: Annotated[bool, switch()] = Field(
-        default=True, description="Open and recover every channel before serving."
+        default=False,
+        description="Open and recover every channel before serving, not each at its first use.",
     )
     graceful_shutdown_timeout_s: Annotated[float, duration(3600)] = Field(
         default=5.0, description="How long a stop waits for calls in flight."

@@ -42,6 +42,11 @@ Buffer = bytes | bytearray | memoryview
 
 _ZEROS = bytes(1 << 16)
 
+# What header_crc covers, and what follows.
+_CHECKED_STRUCT = struct.Struct("<B5sBQBIBIBQBIBQBQBQBI")
+_REST_STRUCT = struct.Struct("<BIB5s")
+assert _CHECKED_STRUCT.size == FRAME_CRC_END
+
 _BASE_OFFSET = struct.Struct("<Q")
 _BASE_OFFSET_AND_DELTA = struct.Struct("<QxI")
 _APPEND_TIME = struct.Struct("<Q")
@@ -93,38 +98,30 @@ def encode_header(
     last_offset_delta: int | None = None,
 ) -> bytes:
     """The ``FRAME_HEADER_BYTES`` bytes that stand before ``records_size`` bytes of records."""
-    delta = record_count - 1 if last_offset_delta is None else last_offset_delta
-    header = bytearray(
-        FRAME_STRUCT.pack(
-            TAG_FRAME,
-            pad_varint(FRAME_HEADER_BYTES - FRAME_PREFIX_BYTES + records_size),
-            TAG_BASE_OFFSET,
-            base_offset,
-            TAG_LAST_OFFSET_DELTA,
-            delta,
-            TAG_RECORD_COUNT,
-            record_count,
-            TAG_APPEND_TIME,
-            append_time_ns,
-            TAG_ATTRIBUTES,
-            attributes,
-            TAG_PRODUCER_ID,
-            producer_id,
-            TAG_SEQUENCE,
-            sequence,
-            TAG_DURABLE_THROUGH,
-            durable_through,
-            TAG_RECORDS_CRC,
-            records_crc,
-            TAG_HEADER_CRC,
-            0,
-            TAG_RECORDS,
-            pad_varint(records_size),
-        )
+    checked = _CHECKED_STRUCT.pack(
+        TAG_FRAME,
+        pad_varint(FRAME_HEADER_BYTES - FRAME_PREFIX_BYTES + records_size),
+        TAG_BASE_OFFSET,
+        base_offset,
+        TAG_LAST_OFFSET_DELTA,
+        record_count - 1 if last_offset_delta is None else last_offset_delta,
+        TAG_RECORD_COUNT,
+        record_count,
+        TAG_APPEND_TIME,
+        append_time_ns,
+        TAG_ATTRIBUTES,
+        attributes,
+        TAG_PRODUCER_ID,
+        producer_id,
+        TAG_SEQUENCE,
+        sequence,
+        TAG_DURABLE_THROUGH,
+        durable_through,
+        TAG_RECORDS_CRC,
+        records_crc,
     )
-    crc = crc32c(memoryview(header)[:FRAME_CRC_END], seed)
-    header[FRAME_CRC_END + 1 : FRAME_CRC_END + 5] = crc.to_bytes(4, "little")
-    return bytes(header)
+    crc = crc32c(checked, seed)
+    return checked + _REST_STRUCT.pack(TAG_HEADER_CRC, crc, TAG_RECORDS, pad_varint(records_size))
 
 
 _TAGS = (

@@ -97,13 +97,11 @@ class Group:
         return self.end.position + frame_bytes <= self._limit
 
     def repeats(self, batch: Append) -> bool:
-        """Whether the batch was appended before; then its result is noted.
+        """Whether a producer's batch was appended before; then its result is noted.
 
         Raises:
-            MQError: Its producer's sequence is out of order.
+            MQError: Its sequence is out of order.
         """
-        if not batch.producer_id:
-            return False
         receipt = self._producers.check(batch.producer_id, batch.sequence, batch.records_crc)
         if receipt is None:
             return False

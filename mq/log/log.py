@@ -18,6 +18,7 @@ from mq.log.cache import SegmentCache
 from mq.log.checkpoint import Checkpoint, CheckpointWriter
 from mq.log.files import OS_FILES, Files
 from mq.log.format import (
+    FRAME_HEADER_BYTES,
     HEADER_BYTES,
     SEGMENT_BYTES_DEFAULT,
     index_name,
@@ -82,6 +83,8 @@ class Log:
         self._reader = Reader(files, self._env.cache)
         self._checkpoints = CheckpointWriter(files, directory)
         self._closed = False
+        # Whether a checkpoint was planned, if not yet written.
+        self._planned = False
         self._open()
 
     # ---- Opening ----------------------------------------------------------
@@ -252,6 +255,10 @@ class Log:
             it, except that a device's refusal fails all that it was asked for.
         """
         return self._writer.append(batches)
+
+    def fits(self, records_bytes: int) -> bool:
+        """Whether a batch of that size can be appended without beginning another segment."""
+        return self._writer.fits(records_bytes + FRAME_HEADER_BYTES)
 
     def sync(self) -> int:
         """Make all that was appended durable, and visible to readers.
@@ -424,6 +431,7 @@ class Log:
         if view.durable != writer.end or writer.read_only_reason is not None:
             return lambda: None
         writer.since_checkpoint_bytes = 0
+        self._planned = True
         base, segment_id, position, frame_count = view.durable.offset, "", HEADER_BYTES, 0
         if view.segments:
             last = view.segments[-1]
@@ -459,7 +467,9 @@ class Log:
             return
         try:
             self._writer.sync()
-            self.plan_checkpoint(clean=True)()
+            # A log that was only read has nothing to add to its checkpoint.
+            if self._writer.since_checkpoint_bytes or self._planned:
+                self.plan_checkpoint(clean=True)()
         finally:
             self.abandon()
 

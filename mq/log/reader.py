@@ -82,14 +82,15 @@ class Reader:
         finished: list[Map] = []
         while next_offset < durable_offset and (max_bytes > 0 or not spans):
             segment, bound = view.at(next_offset)
-            opened = self._open(segment, next_offset, max_bytes, bound, may_block=may_block)
-            if opened is None:
+            found = self._find(segment, next_offset, max_bytes, bound, may_block=may_block)
+            if found is None:
                 if spans:
                     break
                 return None
+            opened, entry = found
             try:
                 records = max_records and max_records - (next_offset - offset)
-                span = opened.span(next_offset, max_bytes, records, bound)
+                span = opened.span(entry, next_offset, max_bytes, records, bound)
             except DataLoss:
                 if spans:
                     break
@@ -129,8 +130,8 @@ class Reader:
     def locate(self, view: View, offset: int) -> Position:
         """See `Log.locate`; ``offset`` is below the durable one."""
         segment, bound = view.at(offset)
-        index = self._touch(segment).index
-        entry = max(index.floor_offset(offset), 0)
+        opened = self._touch(segment)
+        index, entry = opened.index, opened.entry(offset)
         later = view.segments[view.segments.index(segment) + 1 :]
         after = bound.position - index.position(entry)
         for each in later:
@@ -144,21 +145,25 @@ class Reader:
             self._cache.touch(segment)
         return opened
 
-    def _open(
+    def _find(
         self, segment: Segment, offset: int, max_bytes: int, bound: Bound, *, may_block: bool
-    ) -> Opened | None:
-        """The segment, open, with what is to be read of it in memory; None: it would block."""
+    ) -> tuple[Opened, int] | None:
+        """The open segment and the index entry of the offset; None: it would block.
+
+        What is to be read of it is in memory then.
+        """
         if segment.opened is None and not may_block:
             return None
         opened = self._touch(segment)
-        start, end = opened.blocks(offset, max_bytes, bound)
-        if not segment.sealed and bound.position - start < _HOT_BYTES:
-            return opened
-        if not opened.map.resident(start, end):
-            if not may_block:
-                return None
-            self._load(opened, start, end, bound)
-        return opened
+        entry = opened.entry(offset)
+        start = opened.index.position(entry)
+        if segment.sealed or bound.position - start > _HOT_BYTES:
+            end = opened.blocks_end(start, max_bytes, bound)
+            if not opened.map.resident(start, end):
+                if not may_block:
+                    return None
+                self._load(opened, start, end, bound)
+        return opened, entry
 
     def _load(self, opened: Opened, start: int, end: int, bound: Bound) -> None:
         """Read into the page cache: a fault through the map would hold the GIL."""

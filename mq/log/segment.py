@@ -96,13 +96,16 @@ class Opened:
         self.seed = seed
         self.damage = damage
 
-    def locate(self, offset: int, bound: Bound) -> int:
+    def entry(self, offset: int) -> int:
+        """The index entry whose block holds ``offset``."""
+        return max(self.index.floor_offset(offset), 0)
+
+    def _locate(self, entry: int, offset: int, bound: Bound) -> int:
         """The position of the frame that holds ``offset``, which is below the bound.
 
         Raises:
             DataLoss: The frame is damaged.
         """
-        entry = max(self.index.floor_offset(offset), 0)
         buffer = self.map.view
         for position, damage in self._block(entry, bound):
             if damage is not None:
@@ -135,10 +138,11 @@ class Opened:
             entry += 1
         return bound.offset if unknown is None else unknown
 
-    def span(self, offset: int, max_bytes: int, max_records: int, bound: Bound) -> Span:
+    def span(self, entry: int, offset: int, max_bytes: int, max_records: int, bound: Bound) -> Span:
         """Frames from the one that holds ``offset``: at least one, about as many as asked.
 
         Args:
+            entry: The index entry whose block holds the offset.
             offset: The first offset wanted, below ``bound.offset``.
             max_bytes: Ends the span at the last frame that fits.
             max_records: Ends it after the frame with the last record wanted; 0: no limit.
@@ -147,14 +151,14 @@ class Opened:
         Raises:
             DataLoss: The first frame is damaged.
         """
-        start = self.locate(offset, bound)
+        start = self._locate(entry, offset, bound)
         end = min(bound.position, start + max_bytes)
         if max_records and offset + max_records < bound.offset:
             end = min(end, self._after(offset + max_records - 1, bound))
+        last = self.index.floor_position(end)
         if end < bound.position:
-            end = self._boundary(start, end, bound)
-        index = self.index
-        self._verify(index.floor_position(start), index.floor_position(end - 1), bound)
+            end = self._boundary(last, start, end, bound)
+        self._verify(entry, last, bound)
         for damage in self.damage.ranges:
             if start < damage.position <= end:
                 end = damage.position
@@ -163,9 +167,8 @@ class Opened:
 
     def _after(self, offset: int, bound: Bound) -> int:
         """The end of the frame that holds ``offset``, or the beginning of its damage."""
-        entry = max(self.index.floor_offset(offset), 0)
         buffer = self.map.view
-        for position, damage in self._block(entry, bound):
+        for position, damage in self._block(self.entry(offset), bound):
             if damage is not None:
                 if offset < damage.next_offset:
                     return position
@@ -173,9 +176,11 @@ class Opened:
                 return position + frame_size(buffer, position)
         return bound.position
 
-    def _boundary(self, start: int, limit: int, bound: Bound) -> int:
-        """The end of the last frame that ends by ``limit``, or else of the first."""
-        entry = self.index.floor_position(limit)
+    def _boundary(self, entry: int, start: int, limit: int, bound: Bound) -> int:
+        """The end of the last frame that ends by ``limit``, or else of the first.
+
+        ``entry`` is that of the block in which the limit lies.
+        """
         buffer = self.map.view
         after = start
         for position, damage in self._block(entry, bound):
@@ -198,13 +203,12 @@ class Opened:
 
     # ---- Blocks -----------------------------------------------------------
 
-    def blocks(self, offset: int, max_bytes: int, bound: Bound) -> tuple[int, int]:
-        """Where the blocks begin and end that reading from ``offset`` may touch."""
-        start = self.index.position(max(self.index.floor_offset(offset), 0))
-        end = start + max_bytes
-        if end < bound.position:
-            end = self._block_end(self.index.floor_position(end), bound).position
-        return start, min(end, bound.position)
+    def blocks_end(self, start: int, max_bytes: int, bound: Bound) -> int:
+        """Where the last block ends that reading from ``start`` may touch."""
+        limit = start + max_bytes
+        if limit >= bound.position:
+            return bound.position
+        return self._block_end(self.index.floor_position(limit), bound).position
 
     def condemn(self, start: int, end: int, bound: Bound, files: Files) -> None:
         """Note as damaged the blocks in ``[start, end)`` that the device can't read.

@@ -124,8 +124,9 @@ class Writer:
 
     def _place(self, batch: Append, group: Group) -> None:
         """Put one batch behind the ones before it, in a new segment if need be."""
-        self._check_writable()
-        if group.repeats(batch):
+        if self.read_only_reason is not None or self.settle is not None:
+            self._check_writable()
+        if batch.producer_id and group.repeats(batch):
             return
         size = batch.frame_bytes
         if not group.fits(size):
@@ -174,6 +175,13 @@ class Writer:
             self.last_append_time_ns = group.append_time_ns
             self.end = group.end
         return failure
+
+    def fits(self, size_bytes: int) -> bool:
+        """See `Log.fits`."""
+        if self.active is None:
+            return False
+        limit = self.view.segments[-1].capacity_bytes - SEAL_BYTES
+        return self.end.position + size_bytes <= limit
 
     def sync(self) -> int:
         """See `Log.sync`."""

@@ -433,16 +433,18 @@ class AckResponse(_message.Message):
     def __init__(self, refused: _Optional[_Iterable[_Union[RefusedRange, _Mapping]]] = ..., lease_until_ms: _Optional[int] = ...) -> None: ...
 
 class ReleaseRequest(_message.Message):
-    __slots__ = ("channel", "group", "consumer", "epoch")
+    __slots__ = ("channel", "group", "consumer", "epoch", "ranges")
     CHANNEL_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
     channel: str
     group: str
     consumer: str
     epoch: int
-    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+    ranges: _containers.RepeatedCompositeFieldContainer[OffsetRange]
+    def __init__(self, channel: _Optional[str] = ..., group: _Optional[str] = ..., consumer: _Optional[str] = ..., epoch: _Optional[int] = ..., ranges: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ...) -> None: ...
 
 class ReleaseResponse(_message.Message):
     __slots__ = ()

@@ -250,7 +250,8 @@ class MQServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Release(self, request, context):
-        """Hands back all leases of a consumer that closes.
+        """Hands back leases as if the records had not been delivered: all of a
+        consumer that closes, or some.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

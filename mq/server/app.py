@@ -47,6 +47,9 @@ def run(settings: Settings) -> int:
     """
     log_format = settings.resolve_log_format(terminal=sys.stderr.isatty())
     configure_logging(settings.log_level, log_format)
+    # The loop's thread and the committers' hand the interpreter to each other all
+    # the time: at the default, 5 ms, one that is done waits for one that is busy.
+    sys.setswitchinterval(0.001)
     for warning in settings.warnings:
         _log.warning("setting_ignored", reason=warning)
     try:

@@ -36,7 +36,8 @@ async def start(tmp_path: Path) -> AsyncIterator[StartBroker]:
 
     async def start_one(files: Files | None = None, **config: Any) -> Broker:
         clock_ns = config.pop("clock_ns", None)
-        settings = replace(BrokerConfig(tmp_path / "data", free_bytes_min=0), **config)
+        defaults = BrokerConfig(tmp_path / "data", free_bytes_min=0, recover_on_start=True)
+        settings = replace(defaults, **config)
         clock = {"clock_ns": clock_ns} if clock_ns else {}
         broker = Broker(settings, Events(), files=files or Files(), **clock)
         await broker.start()

@@ -345,7 +345,7 @@ async def test_a_channel_that_can_t_be_opened_leaves_the_others(start: StartBrok
     (directory / "00000000000000000000.seg").unlink()
     before = sorted(p.name for p in directory.iterdir())
     again = await start()
-    assert again.get("bad").state is State.FAILED
+    assert (await again.opened(again.get("bad"))).state is State.FAILED
     with pytest.raises(MQError, match="missing"):
         await publish(again.get("bad"), b"y")
     assert await publish(again.get("good"), b"y") == 0

@@ -171,9 +171,7 @@ class GroupRunner:
         rest = _without(deliveries, taken)
         if loss is not None and not taken:
             # The consumer is told, and keeps the lease: it can acknowledge to go on.
-            self._hand_back(
-                consumer, _outside(rest, loss.first_offset, loss.next_offset), epoch
-            )
+            self._hand_back(consumer, _outside(rest, loss.first_offset, loss.next_offset), epoch)
             raise loss
         self._hand_back(consumer, rest, epoch)
         return Fetched(reading.parts, taken, lease_until_ms, epoch)

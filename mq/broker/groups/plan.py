@@ -8,13 +8,9 @@ from typing import NamedTuple
 
 from mq.broker.groups.codec import encode_entry
 from mq.broker.groups.events import Event
-from mq.errors import FailedPrecondition
+from mq.errors import Fenced
 
-
-class Fenced(FailedPrecondition):
-    """Another consumer, or a later epoch of this one, is active in the group."""
-
-    reason = "fenced"
+__all__ = ["Delivery", "Fenced", "Outcome", "Plan", "Refusal"]
 
 
 class Refusal(enum.Enum):
