@@ -236,6 +236,11 @@ class GroupRunner:
         await self.settle(self.group.release(consumer, self._now_ms(), epoch))
         self._after()
 
+    def hand_back(self, consumer: str, ranges: Sequence[Range], epoch: int = 0) -> None:
+        """Hand back some of what a consumer has, uncounted; what it has not stays."""
+        self._check()
+        self._hand_back(consumer, list(ranges), epoch)
+
     # ---- The whole group --------------------------------------------------
 
     async def configure(self, config: GroupConfig) -> None:

@@ -132,12 +132,15 @@ class GroupHandlers:
         self._tasks.spawn(call, extend())
 
     def release(self, call: Call) -> None:
-        """Hand back all that a consumer has."""
+        """Hand back all that a consumer has, or some of it."""
         request = parse(pb.ReleaseRequest, call.request)
 
         async def release() -> bytes:
             runner = await self._runner(request.channel, request.group)
-            await runner.release(request.consumer, request.epoch)
+            if request.ranges:
+                runner.hand_back(request.consumer, ranges_of(request.ranges), request.epoch)
+            else:
+                await runner.release(request.consumer, request.epoch)
             return b""
 
         self._tasks.spawn(call, release())

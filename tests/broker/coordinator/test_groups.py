@@ -162,6 +162,28 @@ async def test_a_release_is_not_counted(start: StartBroker) -> None:
     assert (await take(group, "d")).deliveries == [(0, 3, 1)]
 
 
+async def test_a_part_can_be_handed_back(start: StartBroker) -> None:
+    """Uncounted, and only what the consumer has; the rest stays leased to it."""
+    _, group = await make(await start(), 6)
+    await take(group, "c", 4)
+    await take(group, "d", 2)
+    group.hand_back("c", [(1, 3), (4, 6), (9, 12)])
+    assert (await take(group, "e")).deliveries == [(1, 3, 1)]
+    assert all(o.refusal is None for o in await group.ack("c", [(0, 1), (3, 4)]))
+    assert all(o.refusal is None for o in await group.ack("d", [(4, 6)]))
+
+
+async def test_a_fenced_consumer_hands_nothing_back(start: StartBroker) -> None:
+    """Not even under the name that it had: that may be in use again."""
+    _, group = await make(await start(), 2, GroupConfig(mode=Mode.EXCLUSIVE))
+    old = await take(group, "c", 1)
+    new = await take(group, "c", 1)
+    group.hand_back("c", [(0, 2)], old.epoch)
+    held = new.deliveries[0]
+    (outcome,) = await group.ack("c", [(held.first, held.next)], new.epoch)
+    assert outcome.refusal is None
+
+
 async def test_acknowledgements_survive_a_restart_and_leases_don_t(start: StartBroker) -> None:
     """What was leased is delivered again, what was acknowledged is not."""
     broker = await start()

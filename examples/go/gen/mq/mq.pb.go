@@ -2453,11 +2453,13 @@ func (x *AckResponse) GetLeaseUntilMs() int64 {
 }
 
 type ReleaseRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	Group         string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
-	Consumer      string                 `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Channel  string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Group    string                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	Consumer string                 `protobuf:"bytes,3,opt,name=consumer,proto3" json:"consumer,omitempty"`
+	Epoch    uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Only these, and the consumer stays; empty: all that it has, and it leaves.
+	Ranges        []*OffsetRange `protobuf:"bytes,5,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2518,6 +2520,13 @@ func (x *ReleaseRequest) GetEpoch() uint64 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *ReleaseRequest) GetRanges() []*OffsetRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
 }
 
 type ReleaseResponse struct {
@@ -4554,12 +4563,13 @@ const file_mq_proto_rawDesc = "" +
 	"\arefusal\x18\x03 \x01(\x0e2\v.mq.RefusalR\arefusal\"_\n" +
 	"\vAckResponse\x12*\n" +
 	"\arefused\x18\x01 \x03(\v2\x10.mq.RefusedRangeR\arefused\x12$\n" +
-	"\x0elease_until_ms\x18\x02 \x01(\x03R\fleaseUntilMs\"r\n" +
+	"\x0elease_until_ms\x18\x02 \x01(\x03R\fleaseUntilMs\"\x9b\x01\n" +
 	"\x0eReleaseRequest\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\tR\x05group\x12\x1a\n" +
 	"\bconsumer\x18\x03 \x01(\tR\bconsumer\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x11\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12'\n" +
+	"\x06ranges\x18\x05 \x03(\v2\x0f.mq.OffsetRangeR\x06ranges\"\x11\n" +
 	"\x0fReleaseResponse\"\x96\x01\n" +
 	"\x12CreateGroupRequest\x12\x18\n" +
 	"\achannel\x18\x01 \x01(\tR\achannel\x12\x14\n" +
@@ -4865,70 +4875,71 @@ var file_mq_proto_depIdxs = []int32{
 	59, // 19: mq.ExtendRequest.ranges:type_name -> mq.OffsetRange
 	3,  // 20: mq.RefusedRange.refusal:type_name -> mq.Refusal
 	30, // 21: mq.AckResponse.refused:type_name -> mq.RefusedRange
-	23, // 22: mq.CreateGroupRequest.start:type_name -> mq.StartPosition
-	22, // 23: mq.CreateGroupRequest.config:type_name -> mq.GroupConfig
-	48, // 24: mq.ListGroupsResponse.groups:type_name -> mq.GroupInfo
-	23, // 25: mq.SeekGroupRequest.start:type_name -> mq.StartPosition
-	22, // 26: mq.GroupInfo.config:type_name -> mq.GroupConfig
-	47, // 27: mq.GroupInfo.consumers:type_name -> mq.ConsumerInfo
-	1,  // 28: mq.ChannelConfig.durability:type_name -> mq.Durability
-	60, // 29: mq.ListChannelsResponse.channels:type_name -> mq.ChannelInfo
-	49, // 30: mq.ConfigureChannelRequest.config:type_name -> mq.ChannelConfig
-	57, // 31: mq.PurgeChannelResponse.removed:type_name -> mq.PurgedSegment
-	49, // 32: mq.ChannelInfo.config:type_name -> mq.ChannelConfig
-	4,  // 33: mq.ChannelInfo.state:type_name -> mq.ChannelState
-	59, // 34: mq.ChannelInfo.damaged:type_name -> mq.OffsetRange
-	5,  // 35: mq.MQService.CreateChannel:input_type -> mq.CreateChannelRequest
-	7,  // 36: mq.MQService.Publish:input_type -> mq.PublishRequest
-	9,  // 37: mq.MQService.Subscribe:input_type -> mq.SubscribeRequest
-	11, // 38: mq.MQService.PublishBatch:input_type -> mq.PublishBatchRequest
-	13, // 39: mq.MQService.Pull:input_type -> mq.PullRequest
-	50, // 40: mq.MQService.ListChannels:input_type -> mq.ListChannelsRequest
-	52, // 41: mq.MQService.DescribeChannel:input_type -> mq.DescribeChannelRequest
-	53, // 42: mq.MQService.ConfigureChannel:input_type -> mq.ConfigureChannelRequest
-	54, // 43: mq.MQService.DeleteChannel:input_type -> mq.DeleteChannelRequest
-	56, // 44: mq.MQService.PurgeChannel:input_type -> mq.PurgeChannelRequest
-	24, // 45: mq.MQService.Fetch:input_type -> mq.FetchRequest
-	27, // 46: mq.MQService.Ack:input_type -> mq.AckRequest
-	28, // 47: mq.MQService.Nack:input_type -> mq.NackRequest
-	29, // 48: mq.MQService.Extend:input_type -> mq.ExtendRequest
-	32, // 49: mq.MQService.Release:input_type -> mq.ReleaseRequest
-	34, // 50: mq.MQService.CreateGroup:input_type -> mq.CreateGroupRequest
-	35, // 51: mq.MQService.ListGroups:input_type -> mq.ListGroupsRequest
-	37, // 52: mq.MQService.DescribeGroup:input_type -> mq.DescribeGroupRequest
-	38, // 53: mq.MQService.SeekGroup:input_type -> mq.SeekGroupRequest
-	39, // 54: mq.MQService.DeleteGroup:input_type -> mq.DeleteGroupRequest
-	41, // 55: mq.MQService.RedriveGroup:input_type -> mq.RedriveGroupRequest
-	43, // 56: mq.MQService.CommitOffset:input_type -> mq.CommitOffsetRequest
-	45, // 57: mq.MQService.CommittedOffset:input_type -> mq.CommittedOffsetRequest
-	6,  // 58: mq.MQService.CreateChannel:output_type -> mq.CreateChannelResponse
-	8,  // 59: mq.MQService.Publish:output_type -> mq.PublishResponse
-	10, // 60: mq.MQService.Subscribe:output_type -> mq.Message
-	12, // 61: mq.MQService.PublishBatch:output_type -> mq.PublishBatchResponse
-	14, // 62: mq.MQService.Pull:output_type -> mq.PullResponse
-	51, // 63: mq.MQService.ListChannels:output_type -> mq.ListChannelsResponse
-	60, // 64: mq.MQService.DescribeChannel:output_type -> mq.ChannelInfo
-	60, // 65: mq.MQService.ConfigureChannel:output_type -> mq.ChannelInfo
-	55, // 66: mq.MQService.DeleteChannel:output_type -> mq.DeleteChannelResponse
-	58, // 67: mq.MQService.PurgeChannel:output_type -> mq.PurgeChannelResponse
-	26, // 68: mq.MQService.Fetch:output_type -> mq.FetchResponse
-	31, // 69: mq.MQService.Ack:output_type -> mq.AckResponse
-	31, // 70: mq.MQService.Nack:output_type -> mq.AckResponse
-	31, // 71: mq.MQService.Extend:output_type -> mq.AckResponse
-	33, // 72: mq.MQService.Release:output_type -> mq.ReleaseResponse
-	48, // 73: mq.MQService.CreateGroup:output_type -> mq.GroupInfo
-	36, // 74: mq.MQService.ListGroups:output_type -> mq.ListGroupsResponse
-	48, // 75: mq.MQService.DescribeGroup:output_type -> mq.GroupInfo
-	48, // 76: mq.MQService.SeekGroup:output_type -> mq.GroupInfo
-	40, // 77: mq.MQService.DeleteGroup:output_type -> mq.DeleteGroupResponse
-	42, // 78: mq.MQService.RedriveGroup:output_type -> mq.RedriveGroupResponse
-	44, // 79: mq.MQService.CommitOffset:output_type -> mq.CommitOffsetResponse
-	46, // 80: mq.MQService.CommittedOffset:output_type -> mq.CommittedOffsetResponse
-	58, // [58:81] is the sub-list for method output_type
-	35, // [35:58] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	59, // 22: mq.ReleaseRequest.ranges:type_name -> mq.OffsetRange
+	23, // 23: mq.CreateGroupRequest.start:type_name -> mq.StartPosition
+	22, // 24: mq.CreateGroupRequest.config:type_name -> mq.GroupConfig
+	48, // 25: mq.ListGroupsResponse.groups:type_name -> mq.GroupInfo
+	23, // 26: mq.SeekGroupRequest.start:type_name -> mq.StartPosition
+	22, // 27: mq.GroupInfo.config:type_name -> mq.GroupConfig
+	47, // 28: mq.GroupInfo.consumers:type_name -> mq.ConsumerInfo
+	1,  // 29: mq.ChannelConfig.durability:type_name -> mq.Durability
+	60, // 30: mq.ListChannelsResponse.channels:type_name -> mq.ChannelInfo
+	49, // 31: mq.ConfigureChannelRequest.config:type_name -> mq.ChannelConfig
+	57, // 32: mq.PurgeChannelResponse.removed:type_name -> mq.PurgedSegment
+	49, // 33: mq.ChannelInfo.config:type_name -> mq.ChannelConfig
+	4,  // 34: mq.ChannelInfo.state:type_name -> mq.ChannelState
+	59, // 35: mq.ChannelInfo.damaged:type_name -> mq.OffsetRange
+	5,  // 36: mq.MQService.CreateChannel:input_type -> mq.CreateChannelRequest
+	7,  // 37: mq.MQService.Publish:input_type -> mq.PublishRequest
+	9,  // 38: mq.MQService.Subscribe:input_type -> mq.SubscribeRequest
+	11, // 39: mq.MQService.PublishBatch:input_type -> mq.PublishBatchRequest
+	13, // 40: mq.MQService.Pull:input_type -> mq.PullRequest
+	50, // 41: mq.MQService.ListChannels:input_type -> mq.ListChannelsRequest
+	52, // 42: mq.MQService.DescribeChannel:input_type -> mq.DescribeChannelRequest
+	53, // 43: mq.MQService.ConfigureChannel:input_type -> mq.ConfigureChannelRequest
+	54, // 44: mq.MQService.DeleteChannel:input_type -> mq.DeleteChannelRequest
+	56, // 45: mq.MQService.PurgeChannel:input_type -> mq.PurgeChannelRequest
+	24, // 46: mq.MQService.Fetch:input_type -> mq.FetchRequest
+	27, // 47: mq.MQService.Ack:input_type -> mq.AckRequest
+	28, // 48: mq.MQService.Nack:input_type -> mq.NackRequest
+	29, // 49: mq.MQService.Extend:input_type -> mq.ExtendRequest
+	32, // 50: mq.MQService.Release:input_type -> mq.ReleaseRequest
+	34, // 51: mq.MQService.CreateGroup:input_type -> mq.CreateGroupRequest
+	35, // 52: mq.MQService.ListGroups:input_type -> mq.ListGroupsRequest
+	37, // 53: mq.MQService.DescribeGroup:input_type -> mq.DescribeGroupRequest
+	38, // 54: mq.MQService.SeekGroup:input_type -> mq.SeekGroupRequest
+	39, // 55: mq.MQService.DeleteGroup:input_type -> mq.DeleteGroupRequest
+	41, // 56: mq.MQService.RedriveGroup:input_type -> mq.RedriveGroupRequest
+	43, // 57: mq.MQService.CommitOffset:input_type -> mq.CommitOffsetRequest
+	45, // 58: mq.MQService.CommittedOffset:input_type -> mq.CommittedOffsetRequest
+	6,  // 59: mq.MQService.CreateChannel:output_type -> mq.CreateChannelResponse
+	8,  // 60: mq.MQService.Publish:output_type -> mq.PublishResponse
+	10, // 61: mq.MQService.Subscribe:output_type -> mq.Message
+	12, // 62: mq.MQService.PublishBatch:output_type -> mq.PublishBatchResponse
+	14, // 63: mq.MQService.Pull:output_type -> mq.PullResponse
+	51, // 64: mq.MQService.ListChannels:output_type -> mq.ListChannelsResponse
+	60, // 65: mq.MQService.DescribeChannel:output_type -> mq.ChannelInfo
+	60, // 66: mq.MQService.ConfigureChannel:output_type -> mq.ChannelInfo
+	55, // 67: mq.MQService.DeleteChannel:output_type -> mq.DeleteChannelResponse
+	58, // 68: mq.MQService.PurgeChannel:output_type -> mq.PurgeChannelResponse
+	26, // 69: mq.MQService.Fetch:output_type -> mq.FetchResponse
+	31, // 70: mq.MQService.Ack:output_type -> mq.AckResponse
+	31, // 71: mq.MQService.Nack:output_type -> mq.AckResponse
+	31, // 72: mq.MQService.Extend:output_type -> mq.AckResponse
+	33, // 73: mq.MQService.Release:output_type -> mq.ReleaseResponse
+	48, // 74: mq.MQService.CreateGroup:output_type -> mq.GroupInfo
+	36, // 75: mq.MQService.ListGroups:output_type -> mq.ListGroupsResponse
+	48, // 76: mq.MQService.DescribeGroup:output_type -> mq.GroupInfo
+	48, // 77: mq.MQService.SeekGroup:output_type -> mq.GroupInfo
+	40, // 78: mq.MQService.DeleteGroup:output_type -> mq.DeleteGroupResponse
+	42, // 79: mq.MQService.RedriveGroup:output_type -> mq.RedriveGroupResponse
+	44, // 80: mq.MQService.CommitOffset:output_type -> mq.CommitOffsetResponse
+	46, // 81: mq.MQService.CommittedOffset:output_type -> mq.CommittedOffsetResponse
+	59, // [59:82] is the sub-list for method output_type
+	36, // [36:59] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_mq_proto_init() }

@@ -79,7 +79,8 @@ type MQServiceClient interface {
 	Nack(ctx context.Context, in *NackRequest, opts ...grpc.CallOption) (*AckResponse, error)
 	// Prolongs leases while work goes on.
 	Extend(ctx context.Context, in *ExtendRequest, opts ...grpc.CallOption) (*AckResponse, error)
-	// Hands back all leases of a consumer that closes.
+	// Hands back leases as if the records had not been delivered: all of a
+	// consumer that closes, or some.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 	CreateGroup(ctx context.Context, in *CreateGroupRequest, opts ...grpc.CallOption) (*GroupInfo, error)
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
@@ -369,7 +370,8 @@ type MQServiceServer interface {
 	Nack(context.Context, *NackRequest) (*AckResponse, error)
 	// Prolongs leases while work goes on.
 	Extend(context.Context, *ExtendRequest) (*AckResponse, error)
-	// Hands back all leases of a consumer that closes.
+	// Hands back leases as if the records had not been delivered: all of a
+	// consumer that closes, or some.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	CreateGroup(context.Context, *CreateGroupRequest) (*GroupInfo, error)
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
