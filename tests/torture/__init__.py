@@ -1,0 +1,1 @@
+"""Faults that take long or need privileges: ``python -m tests.torture``, or ``make torture``."""

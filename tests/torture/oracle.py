@@ -1,0 +1,94 @@
+"""Reads everything back and holds it against the ledger; then asks `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+
+from mq.log.report import Report, Severity
+from mq.log.verify import verify_data_dir
+from mq.pb import mq_pb2 as pb
+from tests.conformance.rpc import Rpc
+from tests.torture.fault import Outcome
+from tests.torture.ledger import Ledger
+from tests.torture.load import connect
+from tests.torture.place import TortureServer
+
+_READ_BYTES = 4 << 20
+
+
+def read_back(rpc: Rpc, channel: str) -> tuple[int, list[tuple[int, bytes]]]:
+    """The log's start, and every record up to the durable offset.
+
+    Raises:
+        grpc.RpcError: A record can't be read.
+    """
+    info = rpc.describe(channel)
+    offset = info.log_start_offset
+    stored: list[tuple[int, bytes]] = []
+    while offset < info.durable_offset:
+        pulled = rpc.pull(channel, offset=offset, max_bytes=_READ_BYTES)
+        stored += pulled.records()
+        assert pulled.answer.next_offset > offset, "a pull that makes no way"
+        offset = pulled.answer.next_offset
+    return info.log_start_offset, stored
+
+
+def judge(rpc: Rpc, ledger: Ledger) -> Outcome:
+    """Compare what a running server holds with the ledger."""
+    outcome = Outcome()
+    for channel in ledger.channels:
+        try:
+            first, stored = read_back(rpc, channel)
+        except grpc.RpcError as error:
+            outcome.problem(f"{channel} can't be read back: {error}")
+        else:
+            outcome.add(ledger.judge(channel, stored, first))
+    for problem in ledger.problems:
+        outcome.problem(problem)
+    return outcome
+
+
+def settle(server: TortureServer, ledger: Ledger, outcome: Outcome, *, rounds: int) -> Outcome:
+    """The end of a round: judge the running server, stop it, verify its directory.
+
+    Args:
+        server: Runs, and nobody publishes any more.
+        ledger: Of all that was published.
+        outcome: Added to, and returned.
+        rounds: How often the fault struck.
+    """
+    rpc = connect(server.address)
+    try:
+        outcome.add(judge(rpc, ledger))
+        for channel in ledger.channels:
+            info = rpc.describe(channel)
+            outcome.expect(
+                info.state == pb.CHANNEL_STATE_OK, f"{channel} is not well: {info.state_reason}"
+            )
+    finally:
+        rpc.close()
+    for complaint in server.complaints():
+        outcome.problem(complaint)
+    code = server.stop()
+    outcome.expect(code == 0, f"the server ended with code {code}")
+    check_directory(server.data_dir, outcome)
+    outcome.rounds += rounds
+    return outcome
+
+
+def check_directory(path: Path, outcome: Outcome) -> Report:
+    """`verify` has to find a stopped server's directory sound."""
+    report = verify_data_dir(path)
+    for line in faults(report):
+        outcome.problem(f"verify: {line}")
+    return report
+
+
+def faults(report: Report) -> Iterator[str]:
+    """What `verify` found that is not sound."""
+    for finding in (*report.own_findings, *(f for log in report.logs for f in log.findings)):
+        if finding.severity is not Severity.NOTICE:
+            yield finding.line()
