@@ -22,7 +22,7 @@ from bench.profiles import ALL, QUICK
 
 _SECTIONS = (
     "peers", "fronts", "native", "durability", "append", "pull", "end_to_end", "recovery", "scale",
-    "cold_replay",
+    "cold_replay", "dirty_files",
 )  # fmt: skip
 _LONG_ONLY = ("fronts", "native", "durability")
 _QUICK_SECTIONS = tuple(name for name in _SECTIONS if name not in _LONG_ONLY)
@@ -102,7 +102,9 @@ def _measure(
 
 def _runners(names: list[str]) -> Mapping[str, Callable[[Context], Any]]:
     # Late: a section that isn't run needs none of the clients it would use.
-    from bench import append, cold_replay, durability, end_to_end, native, pull, recovery, scale
+    from bench import (
+        append, cold_replay, dirty_files, durability, end_to_end, native, pull, recovery, scale,
+    )  # fmt: skip
     from bench.peers import sections
 
     return {
@@ -116,6 +118,7 @@ def _runners(names: list[str]) -> Mapping[str, Callable[[Context], Any]]:
         "recovery": recovery.measure,
         "scale": scale.measure,
         "cold_replay": cold_replay.measure,
+        "dirty_files": dirty_files.measure,
     }
 
 

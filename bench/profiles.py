@@ -35,6 +35,7 @@ class Profile:
     cold_bytes: int
     cold_rounds: int
     cold_seconds: float
+    dirty_files: Sequence[int]
 
 
 ALL = Profile(
@@ -59,6 +60,7 @@ ALL = Profile(
     cold_bytes=3 * GB,
     cold_rounds=3,
     cold_seconds=2.5,
+    dirty_files=(1, 8, 64, 1_000),
 )
 
 QUICK = Profile(
@@ -83,4 +85,5 @@ QUICK = Profile(
     cold_bytes=300 * MB,
     cold_rounds=1,
     cold_seconds=1.5,
+    dirty_files=(8, 64),
 )

@@ -268,6 +268,14 @@ def _cold_replay(result: Mapping[str, Any]) -> Iterator[Table]:
     yield table
 
 
+def _dirty_files(result: Mapping[str, Any]) -> Iterator[Table]:
+    ways = list(dict.fromkeys(way for by_way in result["seconds"].values() for way in by_way))
+    table = _table("Syncing many files with a message each, all of them", "files", *ways)
+    for count, by_way in result["seconds"].items():
+        table.add_row(count, *(_time(spread(by_way[way]).median * 1e6) for way in ways))
+    yield table
+
+
 def _targets(run: Run, rows: Sequence[targets.Row]) -> Table:
     table = Table(
         title=f"Targets ({run['profile']} run of {run['began']})", title_justify="left",
@@ -291,4 +299,5 @@ _SECTIONS: Mapping[str, Callable[[Any], Iterator[Table]]] = {
     "recovery": _recovery,
     "scale": _scale,
     "cold_replay": _cold_replay,
+    "dirty_files": _dirty_files,
 }

@@ -103,11 +103,16 @@ class Broker:
                 self._events.error("channel_left_alone", channel=meta.name, reason="name is taken")
                 continue
             self._channels[meta.name] = Channel(self, meta)
-        self.committer = Committer(self.loop)
+        self.committer = Committer(self.loop, self._sync_all())
         self._count_channels()
         if self.config.recover_on_start:
             await self.recover()
         self._retain()
+
+    def _sync_all(self) -> Callable[[], None] | None:
+        """What syncs the file system of all channels, where that tells of every error."""
+        handle = self._files.open_file_system(self._data_dir.channels_path)
+        return None if handle is None else partial(self._files.sync_file_system, handle)
 
     async def recover(self) -> None:
         """Open each channel once, so that damage shows now; closing what goes over the limit."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from mq.broker.coordinator.groups import ChannelGroups
 
 
+# How long a sync may be put off where nobody waits for it.
+_SYNC_LATER_S = 0.005
 # A commit of no more than this may be done on the event loop.
 _LONE_BYTES_MAX = 4096
 
@@ -73,6 +75,9 @@ class Channel:
         self._committing = False
         self._scheduled = False
         self._awaits_open = False
+        # Of what was written to be synced later.
+        self._unsynced_later_bytes = 0
+        self._sync_timer: asyncio.TimerHandle | None = None
         # Work that waits for the log to itself; it goes before the next commit.
         self._exclusive: list[Exclusive] = []
         self._segments_seen = 0
@@ -212,12 +217,43 @@ class Channel:
         self._committing = True
         size = self._unsynced_bytes = self._pending_bytes
         self._broker.touch(self)
-        commit = Commit(self.log, entries, self._written, self._committed, [])
+        early = any(entry.early for entry in entries)
+        later = early and self._may_sync_later(entries, size)
+        commit = Commit(
+            self.log, entries, self._written if early else None, self._committed, [], later
+        )
         committer = self._broker.committer
         if size <= _LONE_BYTES_MAX and committer.may_run_here and self.log.fits(size):
             committer.run_here(commit)
         else:
             committer.submit(commit)
+
+    def _may_sync_later(self, entries: list[Pending], size: int) -> bool:
+        """Whether all of it may wait for a sync that others share."""
+        self._unsynced_later_bytes += size
+        full = self._unsynced_later_bytes > self._broker.config.unsynced_bytes_max
+        if full or any(entry.late for entry in entries):
+            self._unsynced_later_bytes = 0
+            return False
+        if self._sync_timer is None:
+            self._sync_timer = self._broker.loop.call_later(_SYNC_LATER_S, self._sync_now)
+        return True
+
+    def _sync_now(self) -> None:
+        """Sync what earlier commits have written, if none did since."""
+        self._sync_timer = None
+        if self.state is State.OPEN and self.unsynced_messages:
+            self._run_exclusive(self._sync_alone, self._synced_alone)
+
+    def _sync_alone(self) -> None:
+        """In a committer thread."""
+        assert self.log is not None
+        self._unsynced_later_bytes = 0
+        self.log.sync()
+
+    def _synced_alone(self, outcome: object) -> None:
+        self._refresh()
+        self._wake()
 
     def _commit_opened(self) -> None:
         self._awaits_open = False
@@ -275,7 +311,7 @@ class Channel:
         stats.commits += 1
         if commit.sync_failed:
             stats.fsync_failures += 1
-        else:
+        elif not commit.sync_later:
             self._broker.observe_fsync(commit.sync_seconds)
         for entry, outcome in zip(commit.entries, commit.outcomes, strict=True):
             if not isinstance(outcome, MQError) and not outcome.duplicate:

@@ -25,6 +25,14 @@ class Pending(Protocol):
 
     size: int
 
+    @property
+    def early(self) -> bool:
+        """Whether some publisher waits for no more than the write."""
+
+    @property
+    def late(self) -> bool:
+        """Whether some publisher waits for the sync."""
+
     def to_append(self) -> Append:
         """The batch to append. Called by the committing thread."""
 
@@ -42,6 +50,16 @@ class Batch:
         self._durability = durability
         self._done: Done | None = done
         self.size = len(append.records)
+
+    @property
+    def early(self) -> bool:
+        """See `Pending`."""
+        return self._durability is Durability.WRITTEN
+
+    @property
+    def late(self) -> bool:
+        """See `Pending`."""
+        return self._durability is not Durability.WRITTEN
 
     def to_append(self) -> Append:
         """See `Pending`."""
@@ -81,6 +99,16 @@ class Singles:
         self._count += 1
         self.size += len(prefix) + len(content)
         return True
+
+    @property
+    def early(self) -> bool:
+        """See `Pending`."""
+        return bool(self._written)
+
+    @property
+    def late(self) -> bool:
+        """See `Pending`."""
+        return bool(self._synced)
 
     def to_append(self) -> Append:
         """See `Pending`."""

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import mmap
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _fallocate = getattr(_libc, "fallocate", None)
+_syncfs = getattr(_libc, "syncfs", None)
 _FALLOC_KEEP_SIZE = 1
 _FALLOC_PUNCH_HOLE = 2
 
@@ -41,6 +43,11 @@ if sys.platform == "darwin":
 else:
     _sync = os.fsync
     _sync_data = os.fdatasync
+
+
+def _linux_version() -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 class Handle:
@@ -210,6 +217,27 @@ class Files:
             _sync(fd)
         finally:
             os.close(fd)
+
+    def open_file_system(self, path: Path) -> Handle | None:
+        """A handle to sync the whole file system of a directory with, for as long as it lives.
+
+        None where that would not tell of errors: on Linux it does from 5.8 on,
+        those since the handle was opened or last synced.
+        """
+        if _syncfs is None or _linux_version() < (5, 8):
+            return None
+        return Handle(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), path)
+
+    def sync_file_system(self, handle: Handle) -> None:
+        """``syncfs``: everything written to the file system is on the device.
+
+        Raises:
+            OSError: Something of it, of whichever file, could not be written.
+        """
+        assert _syncfs is not None, "there is a handle only where there is syncfs"
+        if _syncfs(handle.fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
     def forget(self, handle: Handle) -> None:
         """Drop the file's clean pages, so that the next read asks the device."""

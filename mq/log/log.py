@@ -272,6 +272,17 @@ class Log:
         """
         return self._writer.sync()
 
+    def note_synced(self) -> int:
+        """All that was appended is durable: the whole file system was synced since.
+
+        Returns:
+            The durable offset.
+
+        Raises:
+            ChannelReadOnly: The log has failed.
+        """
+        return self._writer.note_synced()
+
     @property
     def wants_prepare(self) -> bool:
         """Whether the active segment is half full and the next one not yet prepared."""

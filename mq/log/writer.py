@@ -191,6 +191,14 @@ class Writer:
             self._sync_active(self.active)
         return self.end.offset
 
+    def note_synced(self) -> int:
+        """See `Log.note_synced`."""
+        if self.read_only_reason is not None:
+            raise ChannelReadOnly(self.read_only_reason)
+        if self.active is not None:
+            self.view = self.view._replace(durable=self.end)
+        return self.end.offset
+
     def _sync_active(self, active: Opened) -> None:
         """Rule 5: first the device has it, then readers do, then the publisher is told."""
         end = self.end

@@ -300,7 +300,7 @@ async def test_delayed_and_expired_messages(start: StartBroker) -> None:
         channel,
         pb.Records(
             contents=[b"later", b"now", b"gone"],
-            deliver_after_ms=[60, 0, 0],
+            deliver_after_ms=[1000, 0, 0],
             expires_after_ms=[0, 0, 1],
         ),
     )
