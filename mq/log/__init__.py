@@ -1,8 +1,15 @@
 """The log engine: segments, append, read, recovery, verification. No gRPC.
 
-``format`` has the byte layouts, ``frames`` makes and checks frames, ``files``
-is the only module that touches the operating system, ``segment`` and ``index``
-are one segment file, ``recovery`` decides what a file's content means, and
-``log`` is a channel's log built of these. ``verify`` reads a stopped broker's
-files.
+Pure, bytes and numbers in and out: ``format`` has the byte layouts, ``frames``
+and ``envelope`` make and check their parts, ``walk`` steps over frames and
+damage, ``index`` and ``producers`` are tables, ``group`` frames batches,
+``recovery`` says what the end of a log means, ``retention`` which segments go.
+
+``files`` is the only module that touches the operating system. Above it,
+``segment`` is one segment file and reading from it, ``opening`` judges a
+directory, ``writer`` appends (with ``spare``, ``torn`` and ``checkpoint``),
+``reader`` reads, and ``log`` is a channel's log built of these.
+
+``verify`` and ``dump`` read files that nobody has open, with ``segment_check``,
+``filewalk`` and ``report``.
 """

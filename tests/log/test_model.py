@@ -310,7 +310,7 @@ class LogMachine(RuleBasedStateMachine):
 
 
 TestLog = pytest.mark.timeout(rounds(600, 7200))(LogMachine.TestCase)
-TestLog.settings = settings(stateful_step_count=rounds(40, 60), max_examples=rounds(60, 2000))
+TestLog.settings = settings(stateful_step_count=rounds(40, 60), max_examples=rounds(150, 2000))
 
 
 def test_random_histories(ram_path: Path) -> None:
