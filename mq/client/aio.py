@@ -96,7 +96,7 @@ class AsyncClient:
         publisher = self._publishers.get((channel, durability))
         if publisher is None:
             publisher = self._publishers[channel, durability] = self._publisher(channel, durability)
-        return await (await publisher.send(content, key, headers))
+        return await publisher.publish(content, key, headers)
 
     def _publisher(self, channel: str, durability: Durability | None) -> AsyncProducer:
         options = ProducerOptions(

@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from mq.client.aio_transport import AioTransport
+from mq.client.aio_transport import AioTransport, PendingCall
 from mq.client.arguments import BytesLike, HeadersLike, encode_headers, to_bytes, to_key
 from mq.client.flows import Invoke
 from mq.client.methods import PUBLISH_BATCH
@@ -52,7 +52,7 @@ class AsyncProducer:
         self._transport = transport
         self._core = ProducerCore(channel, options, PendingReceipt)
         self._append = self._core.append
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], PendingCall] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._waiting_senders: list[asyncio.Future[None]] = []
         self._closed = False
@@ -98,11 +98,36 @@ class AsyncProducer:
             handle = self._append(content)
             if handle is not None:
                 return handle
+        handle = await self._append_or_wait(content, key, headers)
+        if handle._index == 0:  # noqa: SLF001 - the first of its batch
+            await asyncio.sleep(0)
+        return handle
+
+    async def publish(
+        self,
+        content: BytesLike,
+        key: BytesLike | None = None,
+        headers: HeadersLike | None = None,
+    ) -> Receipt:
+        """Send a message and wait until it is stored.
+
+        Args:
+            content: The message.
+            key: Kept with it.
+            headers: Names and values kept with it.
+
+        Raises:
+            TypeError: Something is not bytes.
+            MQError: It was not acknowledged.
+        """
+        return await (await self._append_or_wait(content, key, headers))
+
+    async def _append_or_wait(
+        self, content: BytesLike, key: BytesLike | None, headers: HeadersLike | None
+    ) -> PendingReceipt:
         record = to_bytes(content), to_key(key), encode_headers(headers)
         while (handle := self._append_record(*record)) is None:
             await self._room()
-        if handle._index == 0:  # noqa: SLF001 - the first of its batch
-            await asyncio.sleep(0)
         return handle
 
     def send_nowait(
@@ -160,24 +185,26 @@ class AsyncProducer:
         loop = asyncio.get_running_loop()
         now = loop.time()
         while (delivery := self._core.next_delivery(now)) is not None:
-            task = loop.create_task(self._deliver(delivery))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            timeout_s = self._core.call_timeout_s(delivery, now)
+            try:
+                call = self._transport.begin(Invoke(PUBLISH_BATCH, delivery.request, timeout_s))
+            except MQError as error:
+                self._core.failed(delivery, error, now)
+                continue
+            task = loop.create_task(self._deliver(delivery, call))
+            self._calls[task] = call
+            task.add_done_callback(self._calls.pop)
         self._set_timer(loop)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: Delivery, call: PendingCall) -> None:
         clock = asyncio.get_running_loop().time
-        timeout_s = self._core.call_timeout_s(delivery, clock())
         try:
-            response = await self._transport.invoke(
-                Invoke(PUBLISH_BATCH, delivery.request, timeout_s)
-            )
+            response = await self._transport.finish(call)
         except MQError as error:
             self._core.failed(delivery, error, clock())
         except Exception as error:  # noqa: BLE001 - no batch is left without an outcome
-            self._core.failed(
-                delivery, Internal(f"the call failed in the client: {error!r}"), clock()
-            )
+            failure = Internal(f"the call failed in the client: {error!r}")
+            self._core.failed(delivery, failure, clock())
         else:
             self._core.succeeded(delivery, response, clock())
         self._pump()
@@ -246,7 +273,7 @@ class AsyncProducer:
             pass
         finally:
             self.abort()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._calls, return_exceptions=True)
         error = self._core.take_failure()
         if error is not None:
             raise error
@@ -260,8 +287,9 @@ class AsyncProducer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for task in self._tasks:
+        for task, call in self._calls.items():
             task.cancel()
+            call.cancel()  # the task may not have begun, and then wouldn't pass it on
         self._wake_senders()
 
     async def __aenter__(self) -> Self:

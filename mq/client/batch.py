@@ -10,11 +10,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import cached_property
 from itertools import repeat
+from typing import NamedTuple
 
-import crc32c
 import numpy as np
+from crc32c import crc32c
 from numpy.typing import NDArray
 
 from mq.client.arguments import HeaderPairs
@@ -24,6 +24,11 @@ from mq.errors import DataLoss, Internal
 from mq.pb import mq_pb2 as pb
 
 _CODEC_MASK = 0b111
+
+
+class _Columns(NamedTuple):
+    keys: list[bytes]
+    headers: list[HeaderPairs]
 
 
 class Message:
@@ -74,6 +79,17 @@ class Message:
 class Batch:
     """Consecutive records of one append, cut to the offsets that were asked for."""
 
+    __slots__ = (
+        "_columns",
+        "_contents",
+        "_first",
+        "_stored_count",
+        "append_time_ns",
+        "channel",
+        "offsets",
+        "records",
+    )
+
     def __init__(
         self,
         channel: str,
@@ -90,7 +106,9 @@ class Batch:
         self.append_time_ns = frame.append_time_ns
         """When the broker stored it, Unix nanoseconds."""
         self._stored_count = frame.record_count
-        self._cut = slice(first, first + len(offsets))
+        self._first = first
+        self._contents: list[bytes] | None = None
+        self._columns: _Columns | None = None
 
     @property
     def base_offset(self) -> int:
@@ -112,38 +130,50 @@ class Batch:
         """When the broker stored it, in UTC."""
         return time_from_ns(self.append_time_ns)
 
-    @cached_property
+    @property
     def contents(self) -> list[bytes]:
         """All contents, in order.
 
         Raises:
             DataLoss: The batch is not what its header says, in spite of a good CRC.
         """
-        try:
-            contents = decode_contents(self.records, self._stored_count)
-        except ValueError as error:
-            raise self._unreadable(error) from None
-        return contents if len(contents) == len(self.offsets) else contents[self._cut]
+        contents = self._contents
+        if contents is None:
+            try:
+                contents = decode_contents(self.records, self._stored_count)
+            except ValueError as error:
+                raise self._unreadable(error) from None
+            if len(contents) != len(self.offsets):
+                contents = contents[self._cut]
+            self._contents = contents
+        return contents
 
-    @cached_property
+    @property
     def keys(self) -> list[bytes]:
         """One key a record, empty where it has none; an empty list where none has any."""
-        return self._columns.keys[self._cut]
+        return self._other_columns().keys
 
-    @cached_property
+    @property
     def headers(self) -> list[HeaderPairs]:
         """One tuple of pairs a record; an empty list where none has any."""
-        return [
-            tuple((entry.key, entry.value) for entry in each.entries)
-            for each in self._columns.headers[self._cut]
-        ]
+        return self._other_columns().headers
 
-    @cached_property
-    def _columns(self) -> pb.Records:
-        try:
-            return parse_records(self.records)
-        except ValueError as error:
-            raise self._unreadable(error) from None
+    def _other_columns(self) -> _Columns:
+        if self._columns is None:
+            try:
+                records = parse_records(self.records)
+            except ValueError as error:
+                raise self._unreadable(error) from None
+            headers = [
+                tuple((entry.key, entry.value) for entry in each.entries)
+                for each in records.headers[self._cut]
+            ]
+            self._columns = _Columns(records.keys[self._cut], headers)
+        return self._columns
+
+    @property
+    def _cut(self) -> slice:
+        return slice(self._first, self._first + len(self.offsets))
 
     def messages(self) -> Iterator[Message]:
         """The records one by one, made as they are asked for."""
@@ -209,33 +239,44 @@ def read_batch(
     if next_offset <= first_offset:
         return None
     records = frame.records
-    if crc32c.crc32c(records) != frame.records_crc:
-        lost = max(base, first_offset)
-        raise DataLoss(
-            f"{channel!r}: the records at offsets {lost} to {next_offset - 1} don't match "
-            f"their producer's CRC32C: pull from {next_offset} to go on without them",
-            lost,
-            next_offset,
-        )
-    if frame.attributes & _CODEC_MASK:
+    if crc32c(records) != frame.records_crc:
+        raise _damaged(channel, max(base, first_offset), next_offset)
+    codec = frame.attributes & _CODEC_MASK
+    if codec:
         raise Internal(
-            f"{channel!r}: the batch at offset {base} has codec "
-            f"{frame.attributes & _CODEC_MASK}, which this client doesn't know: upgrade it"
+            f"{channel!r}: the batch at offset {base} has codec {codec}, "
+            "which this client doesn't know: upgrade it"
         )
-    offsets = _offsets(frame, base, next_offset, records)
-    first = max(0, bisect_left(offsets, first_offset))
+    offsets: Sequence[int] = range(base, next_offset)
+    if frame.record_count == len(offsets):
+        first = max(0, first_offset - base)
+    else:
+        offsets = _sparse_offsets(channel, frame, records)
+        first = bisect_left(offsets, first_offset)
     wanted = offsets[first:] if records_max is None else offsets[first : first + records_max]
     return Batch(channel, frame, records, wanted, first) if wanted else None
 
 
-def _offsets(frame: pb.RecordBatch, base: int, next_offset: int, records: bytes) -> Sequence[int]:
-    if frame.record_count == next_offset - base:
-        return range(base, next_offset)
-    deltas = pb.Records.FromString(records).offset_deltas
+def _damaged(channel: str, lost: int, next_offset: int) -> DataLoss:
+    return DataLoss(
+        f"{channel!r}: the records at offsets {lost} to {next_offset - 1} don't match "
+        f"their producer's CRC32C: pull from {next_offset} to go on without them",
+        lost,
+        next_offset,
+    )
+
+
+def _sparse_offsets(channel: str, frame: pb.RecordBatch, records: bytes) -> list[int]:
+    """The offsets of a batch of which some records are gone."""
+    base, next_offset = frame.base_offset, frame.base_offset + frame.last_offset_delta + 1
+    try:
+        deltas = parse_records(records).offset_deltas[:]
+    except ValueError:
+        deltas = []
     if len(deltas) != frame.record_count:
         raise DataLoss(
-            f"the batch at offset {base} does not say which {frame.record_count} of its offsets "
-            f"are there: pull from {next_offset} to go on without it",
+            f"{channel!r}: the batch at offset {base} does not say which {frame.record_count} "
+            f"of its offsets are there: pull from {next_offset} to go on without it",
             base,
             next_offset,
         )

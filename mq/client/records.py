@@ -87,9 +87,13 @@ def decode_contents(records: bytes, record_count: int) -> list[bytes]:
         ValueError: The bytes are not a `Records` of that many contents.
     """
     if record_count == 1:
-        single = _decode_single(records)
-        if single is not None:
-            return [single]
+        # Nothing but one content of a usual length: saves the parser's objects.
+        size = len(records) - 2
+        size -= size >= 0x80
+        if 0 <= size < _PREFIX_TABLE_LENGTH:
+            prefix = _prefixes(CONTENTS_TAG)[size]
+            if records.startswith(prefix):
+                return [records[len(prefix) :]]
     contents = parse_records(records).contents[:]
     if len(contents) != record_count:
         raise ValueError(f"holds {len(contents)} records where {record_count} were announced")
@@ -106,14 +110,6 @@ def parse_records(records: bytes) -> pb.Records:
         return pb.Records.FromString(records)
     except DecodeError as error:
         raise ValueError(f"no Records: {error}") from None
-
-
-def _decode_single(records: bytes) -> bytes | None:
-    """The content of a `Records` that holds nothing else; saves the parser's objects."""
-    size = len(records) - 2
-    if 0 <= size < 0x80 and records[0] == CONTENTS_TAG and records[1] == size:
-        return records[2:]
-    return None
 
 
 def locate_contents(records: bytes, record_count: int) -> Located:

@@ -134,6 +134,25 @@ class Producer:
                 return handle
             self._wait_for_outcome(seen)
 
+    def publish(
+        self,
+        content: BytesLike,
+        key: BytesLike | None = None,
+        headers: HeadersLike | None = None,
+    ) -> Receipt:
+        """Send a message and wait until it is stored.
+
+        Args:
+            content: The message.
+            key: Kept with it.
+            headers: Names and values kept with it.
+
+        Raises:
+            TypeError: Something is not bytes.
+            MQError: It was not acknowledged.
+        """
+        return self.send(content, key, headers).result()
+
     def send_nowait(
         self,
         content: BytesLike,

@@ -42,6 +42,15 @@ async def test_a_batch_goes_after_its_linger(client: mq.AsyncClient, fake: FakeS
         assert handle.done
 
 
+async def test_a_message_can_be_waited_for(client: mq.AsyncClient, fake: FakeServer) -> None:
+    """publish gives the receipt itself, or raises."""
+    async with client.producer("orders", linger_ms=0) as producer:
+        assert (await producer.publish(b"x", b"k", {"h": b"v"})).offset == 0
+        with pytest.raises(mq.InvalidArgument):
+            await producer.publish(BAD_CONTENT)
+    assert producer.channel == "orders"
+
+
 async def test_keys_and_headers(client: mq.AsyncClient, fake: FakeServer) -> None:
     """They arrive with their message, among messages without."""
     async with client.producer("orders") as producer:

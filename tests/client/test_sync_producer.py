@@ -46,6 +46,15 @@ def test_a_batch_goes_after_its_linger(client: mq.Client, fake: FakeServer) -> N
     assert (message.key, message.headers) == (b"k", (("h", b"v"),))
 
 
+def test_a_message_can_be_waited_for(client: mq.Client, fake: FakeServer) -> None:
+    """publish gives the receipt itself, or raises."""
+    with client.producer("orders", linger_ms=0) as producer:
+        assert producer.publish(b"x", b"k", {"h": b"v"}).offset == 0
+        with pytest.raises(mq.InvalidArgument):
+            producer.publish(BAD_CONTENT)
+    assert producer.channel == "orders"
+
+
 def test_threads_share_a_producer(client: mq.Client, fake: FakeServer) -> None:
     """Each thread's messages keep their order; all are stored once, faults or not."""
     fake.fail(PUBLISH_BATCH, LOST_ANSWER, LOST_REQUEST, LOST_ANSWER)
