@@ -13,7 +13,7 @@ from mq.broker.coordinator.records import attributes_of
 from mq.broker.model import Durability
 from mq.broker.pending import Outcome
 from mq.broker.store import Append
-from mq.errors import BadChecksum, ChannelMissing, InvalidArgument, MQError
+from mq.errors import BadChecksum, ChannelMissing, ChannelNotFound, InvalidArgument, MQError
 from mq.pb import mq_pb2 as pb
 from mq.server.call import Call
 from mq.server.service.requests import durability, parse
@@ -53,7 +53,10 @@ class PublishHandlers:
         content = request.content
         if not content:
             raise InvalidArgument("content is empty; a message has at least one byte")
-        channel.publish(content, Durability.DEFAULT, partial(_published, call))
+        try:
+            channel.publish(content, Durability.DEFAULT, partial(_published, call))
+        except ChannelNotFound as error:
+            raise ChannelMissing(error.message) from None
 
     def publish_batch(self, call: Call) -> None:
         """Append a batch, all or nothing."""
@@ -104,7 +107,10 @@ def check_records(records: bytes) -> pb.Records:
 
 
 def _published(call: Call, outcome: Outcome, _: Durability) -> None:
-    if isinstance(outcome, MQError):
+    if isinstance(outcome, ChannelNotFound):
+        # Deleted meanwhile: the first contract has its own code for that.
+        call.fail(ChannelMissing(outcome.message))
+    elif isinstance(outcome, MQError):
         call.fail(outcome)
     else:
         response = pb.PublishResponse(offset=outcome[0], append_time_ns=outcome[2])
