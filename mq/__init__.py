@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mq.client.aio import AsyncClient
+    from mq.client.aio_group import AsyncGroupBatch, AsyncGroupConsumer, AsyncGroupMessage
     from mq.client.aio_producer import AsyncProducer, PendingReceipt
     from mq.client.aio_subscription import AsyncSubscription
     from mq.client.batch import Batch, Message
+    from mq.client.group_options import GroupStats
+    from mq.client.group_types import ConsumerInfo, GroupConfig, GroupInfo, PurgedSegment
     from mq.client.pulled import PullResult
     from mq.client.sync import Client
+    from mq.client.sync_group import GroupBatch, GroupConsumer, GroupMessage
     from mq.client.sync_producer import Producer, SyncPendingReceipt
     from mq.client.sync_subscription import Subscription
     from mq.client.types import BatchReceipt, ChannelConfig, ChannelInfo, Receipt
@@ -54,6 +58,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncClient": "mq.client.aio",
+    "AsyncGroupBatch": "mq.client.aio_group",
+    "AsyncGroupConsumer": "mq.client.aio_group",
+    "AsyncGroupMessage": "mq.client.aio_group",
     "AsyncProducer": "mq.client.aio_producer",
     "AsyncSubscription": "mq.client.aio_subscription",
     "Batch": "mq.client.batch",
@@ -61,10 +68,18 @@ _HOMES = {
     "ChannelConfig": "mq.client.types",
     "ChannelInfo": "mq.client.types",
     "Client": "mq.client.sync",
+    "ConsumerInfo": "mq.client.group_types",
+    "GroupBatch": "mq.client.sync_group",
+    "GroupConfig": "mq.client.group_types",
+    "GroupConsumer": "mq.client.sync_group",
+    "GroupInfo": "mq.client.group_types",
+    "GroupMessage": "mq.client.sync_group",
+    "GroupStats": "mq.client.group_options",
     "Message": "mq.client.batch",
     "PendingReceipt": "mq.client.aio_producer",
     "Producer": "mq.client.sync_producer",
     "PullResult": "mq.client.pulled",
+    "PurgedSegment": "mq.client.group_types",
     "Receipt": "mq.client.types",
     "Subscription": "mq.client.sync_subscription",
     "SyncPendingReceipt": "mq.client.sync_producer",
@@ -74,6 +89,9 @@ _DISTRIBUTION = "mq-broker"
 
 __all__ = [
     "AsyncClient",
+    "AsyncGroupBatch",
+    "AsyncGroupConsumer",
+    "AsyncGroupMessage",
     "AsyncProducer",
     "AsyncSubscription",
     "BadChecksum",
@@ -88,13 +106,20 @@ __all__ = [
     "ChannelReadOnly",
     "Client",
     "ConfigError",
+    "ConsumerInfo",
     "DataDirError",
     "DataLoss",
     "DeadlineExceeded",
     "DiskFull",
     "FailedPrecondition",
     "Fenced",
+    "GroupBatch",
+    "GroupConfig",
+    "GroupConsumer",
+    "GroupInfo",
+    "GroupMessage",
     "GroupNotFound",
+    "GroupStats",
     "Internal",
     "InvalidArgument",
     "LeaseLost",
@@ -107,6 +132,7 @@ __all__ = [
     "PermissionDenied",
     "Producer",
     "PullResult",
+    "PurgedSegment",
     "Receipt",
     "ResourceExhausted",
     "SequenceGap",

@@ -9,6 +9,8 @@ from typing import Self
 
 from mq.client import flows
 from mq.client.accumulator import BatchLimits
+from mq.client.aio_group import AsyncGroupConsumer
+from mq.client.aio_group_calls import AsyncGroupCalls
 from mq.client.aio_producer import AsyncProducer
 from mq.client.aio_subscription import AsyncSubscription
 from mq.client.aio_transport import AioTransport
@@ -26,7 +28,7 @@ from mq.units import KIB, MIB
 _PUBLISH_CALLS_MAX = 2
 
 
-class AsyncClient:
+class AsyncClient(AsyncGroupCalls):
     """A connection to a broker, for one event loop.
 
     Every call is tried again while the broker is away or overloaded, up to
@@ -58,6 +60,7 @@ class AsyncClient:
         self._publishers: dict[tuple[str, Durability | None], AsyncProducer] = {}
         self._producers: weakref.WeakSet[AsyncProducer] = weakref.WeakSet()
         self._subscriptions: weakref.WeakSet[AsyncSubscription] = weakref.WeakSet()
+        self._consumers: weakref.WeakSet[AsyncGroupConsumer] = weakref.WeakSet()
 
     @property
     def target(self) -> str:
@@ -338,18 +341,18 @@ class AsyncClient:
     # ---- Ending -----------------------------------------------------------
 
     async def close(self) -> None:
-        """Flush the producers, for `timeout_s` at most, end subscriptions, disconnect.
+        """Flush producers and consumers, for `timeout_s` each at most, end all, disconnect.
 
         Raises:
-            MQError: The first message that a producer could not deliver.
+            MQError: The first message that could not be delivered, or settled.
         """
         for subscription in list(self._subscriptions):
             await subscription.close()
         first_error: MQError | None = None
         try:
-            for producer in list(self._producers):
+            for each in self._unfinished():
                 try:
-                    await producer.close(self._policy.timeout_s)
+                    await each.close(self._policy.timeout_s)
                 except MQError as error:
                     first_error = first_error or error
         finally:
@@ -357,9 +360,12 @@ class AsyncClient:
         if first_error is not None:
             raise first_error
 
+    def _unfinished(self) -> list[AsyncGroupConsumer | AsyncProducer]:
+        return [*self._consumers, *self._producers]
+
     async def _abort(self) -> None:
-        for producer in list(self._producers):
-            producer.abort()
+        for each in self._unfinished():
+            each.abort()
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

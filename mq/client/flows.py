@@ -123,7 +123,13 @@ def call(policy: CallPolicy, method: str, request: bytes, wait_s: float = 0.0) -
         yield Sleep(delay)
 
 
-def _ask(policy: CallPolicy, method: str, request: Message, answer: type[M]) -> Flow[M]:
+def ask(policy: CallPolicy, method: str, request: Message, answer: type[M]) -> Flow[M]:
+    """A unary call, tried again while that can help, and its answer parsed.
+
+    Raises:
+        Internal: The answer is no such message.
+        MQError: The last attempt's error.
+    """
     response = yield from call(policy, method, request.SerializeToString())
     try:
         return answer.FromString(response)
@@ -229,7 +235,7 @@ def list_channels(policy: CallPolicy, prefix: str) -> Flow[list[ChannelInfo]]:
     token = ""
     while True:
         request = pb.ListChannelsRequest(prefix=prefix, page_token=token)
-        page = yield from _ask(policy, LIST_CHANNELS, request, pb.ListChannelsResponse)
+        page = yield from ask(policy, LIST_CHANNELS, request, pb.ListChannelsResponse)
         channels += map(channel_info, page.channels)
         token = page.next_page_token
         if not token:
@@ -239,7 +245,7 @@ def list_channels(policy: CallPolicy, prefix: str) -> Flow[list[ChannelInfo]]:
 def describe_channel(policy: CallPolicy, channel: str) -> Flow[ChannelInfo]:
     """A channel's offsets, sizes, settings, rates and state."""
     request = pb.DescribeChannelRequest(channel=check_channel(channel))
-    return channel_info((yield from _ask(policy, DESCRIBE_CHANNEL, request, pb.ChannelInfo)))
+    return channel_info((yield from ask(policy, DESCRIBE_CHANNEL, request, pb.ChannelInfo)))
 
 
 def configure_channel(
@@ -254,7 +260,7 @@ def configure_channel(
         channel=check_channel(channel),
         config=config_message(segment_bytes, durability, max_message_bytes),
     )
-    return channel_info((yield from _ask(policy, CONFIGURE_CHANNEL, request, pb.ChannelInfo)))
+    return channel_info((yield from ask(policy, CONFIGURE_CHANNEL, request, pb.ChannelInfo)))
 
 
 def delete_channel(policy: CallPolicy, channel: str) -> Flow[None]:

@@ -25,6 +25,8 @@ from mq.client.follower import FollowOptions, OnDamage
 from mq.client.lanes import LanePool
 from mq.client.producer_core import ProducerOptions, random_producer_id
 from mq.client.pulled import PullResult
+from mq.client.sync_group import GroupConsumer
+from mq.client.sync_group_calls import GroupCalls
 from mq.client.sync_producer import Producer
 from mq.client.sync_subscription import Subscription
 from mq.client.sync_transport import SyncTransport
@@ -33,7 +35,7 @@ from mq.errors import MQError
 from mq.units import KIB, MIB
 
 
-class Client:
+class Client(GroupCalls):
     """A connection to a broker, for any number of threads.
 
     Every call is tried again while the broker is away or overloaded, up to
@@ -64,6 +66,7 @@ class Client:
         self._lanes = LanePool(random_producer_id)
         self._producers: weakref.WeakSet[Producer] = weakref.WeakSet()
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._consumers: weakref.WeakSet[GroupConsumer] = weakref.WeakSet()
 
     @property
     def target(self) -> str:
@@ -330,18 +333,18 @@ class Client:
     # ---- Ending -----------------------------------------------------------
 
     def close(self) -> None:
-        """Flush the producers, for `timeout_s` at most, end subscriptions, disconnect.
+        """Flush producers and consumers, for `timeout_s` each at most, end all, disconnect.
 
         Raises:
-            MQError: The first message that a producer could not deliver.
+            MQError: The first message that could not be delivered, or settled.
         """
         for subscription in list(self._subscriptions):
             subscription.close()
         first_error: MQError | None = None
         try:
-            for producer in list(self._producers):
+            for each in self._unfinished():
                 try:
-                    producer.close(self._policy.timeout_s)
+                    each.close(self._policy.timeout_s)
                 except MQError as error:
                     first_error = first_error or error
         finally:
@@ -349,9 +352,12 @@ class Client:
         if first_error is not None:
             raise first_error
 
+    def _unfinished(self) -> list[GroupConsumer | Producer]:
+        return [*self._consumers, *self._producers]
+
     def _abort(self) -> None:
-        for producer in list(self._producers):
-            producer.abort()
+        for each in self._unfinished():
+            each.abort()
         self._transport.close()
 
     def __enter__(self) -> Self:
