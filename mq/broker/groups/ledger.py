@@ -132,24 +132,19 @@ class Ledger:
         return bool(limit) and mark != DONE and failures_of(mark) >= limit
 
     def _finish(self, first: int, following: int) -> int:
-        """Mark as done; returns how many were not."""
+        """Mark as done messages that are not, but for those below the floor; returns how many."""
         first = max(first, self.floor)
         if first >= following:
             return 0
         self.end = max(self.end, following)
-        fresh = following - first
-        if self.done_above_floor:
-            runs = self.marks.set_runs(first, following)
-            fresh -= sum(n - f for f, n, mark in runs if mark == DONE)
         if self.expiries:
             self.expiries.set(first, following, 0)
         if first == self.floor:
-            self.done_above_floor += fresh - (following - first)
             self._raise_floor(following)
         else:
             self.marks.set(first, following, DONE)
-            self.done_above_floor += fresh
-        return fresh
+            self.done_above_floor += following - first
+        return following - first
 
     def _raise_floor(self, offset: int) -> None:
         """Drop what is below, which is accounted for, and the done run that follows."""
@@ -206,7 +201,7 @@ class Ledger:
 
     def _scheduled(self, event: Scheduled) -> None:
         for start, following, not_before_ms, expires_at_ms in event.runs:
-            first = max(start, self.end, self.floor)
+            first = max(start, self.floor)
             if first < following:
                 if not_before_ms:
                     self.marks.set(first, following, mark_of(0, not_before_ms))

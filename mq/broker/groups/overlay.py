@@ -108,9 +108,8 @@ class Overlay:
     def unlock(self, pieces: Iterable[Run], now_ms: int) -> None:
         """The plan was abandoned: leases go on; what had none is in the pool again."""
         for start, following, code in pieces:
-            for f, n, now_code in self.leases.held.set_runs(start, following):
-                if now_code != code | LOCKED:
-                    continue  # the floor has passed it since
+            # The floor may have passed a part of it since.
+            for f, n, _ in self.leases.held.set_runs(start, following):
                 lease = self.leases.lease_of(code)
                 if lease is None or lease.given_back:
                     self.leases.end(f, n)
