@@ -132,7 +132,13 @@ class _Server:
                 chosen,
                 table,
                 settings.listen,
-                Limits(settings.max_recv_bytes, settings.max_concurrent_calls),
+                Limits(
+                    settings.max_recv_bytes,
+                    settings.max_concurrent_calls,
+                    # A client that has not heard of a lower limit yet would see
+                    # calls refused without a reason; the one above has a reason.
+                    max_streams_per_connection=settings.max_concurrent_calls,
+                ),
                 metrics,
                 reflection_handlers((SERVICE, HEALTH_SERVICE)),
             )
