@@ -28,6 +28,8 @@ from mq.log.files import OS_FILES, Files
 from mq.log.log import Log
 
 _DISK_CHECK_S = 0.5
+# After upkeep has failed, for how long no other failure is told, and no segment prepared.
+_UPKEEP_PAUSE_S = 1.0
 T = TypeVar("T")
 
 
@@ -78,6 +80,7 @@ class Broker:
         self._open: OrderedDict[Channel, None] = OrderedDict()
         self._cache = SegmentCache(config.open_segments_max)
         self._disk_checked_s = -_DISK_CHECK_S
+        self._upkeep_from_s = 0.0
         # Of all channels together.
         self.rate = Rate()
         self._retention_timer: asyncio.TimerHandle | None = None
@@ -439,13 +442,29 @@ class Broker:
             )
 
     def run_io(self, call: Callable[[], None]) -> None:
-        """Do upkeep in a thread; a failure is logged and tried again when next due."""
+        """Do upkeep in a thread; it is tried again when next due.
 
-        def told(outcome: MQError | None) -> None:
-            if outcome is not None:
+        A failure is logged, but not each: on a full disk every commit can cause one.
+        """
+
+        def attempt() -> OSError | None:
+            try:
+                call()
+            except OSError as error:
+                return error
+            return None
+
+        def told(outcome: OSError | MQError | None) -> None:
+            if outcome is not None and self.loop.time() >= self._upkeep_from_s:
+                self._upkeep_from_s = self.loop.time() + _UPKEEP_PAUSE_S
                 self._events.warning("upkeep_failed", reason=str(outcome))
 
-        self._run(self._io, call, told)
+        self._run(self._io, attempt, told)
+
+    def prepare(self, log: Log) -> None:
+        """Allocate a log's next segment ahead of time, unless upkeep failed just now."""
+        if self.loop.time() >= self._upkeep_from_s:
+            self.run_io(log.prepare)
 
     def run_read(self, call: Callable[[], T], told: Callable[[T | MQError], None]) -> None:
         """Read in a thread, and tell the outcome on the loop."""

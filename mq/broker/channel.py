@@ -282,7 +282,7 @@ class Channel:
             self._broker.run_io(commit.checkpoint)
         if self.log is not None:
             if self.log.wants_prepare:
-                self._broker.run_io(self.log.prepare)
+                self._broker.prepare(self.log)
             if len(self.log.segments) > self._segments_seen:
                 self.enforce_retention()
         self._settle()
