@@ -45,6 +45,11 @@ class Ledger:
         with self._changed:
             return self._channels.setdefault(channel, ChannelLedger())
 
+    def told(self, channel: str) -> dict[int, int]:
+        """A copy of what was acknowledged so far, by offset."""
+        with self._changed:
+            return dict(self._channels[channel].acknowledged)
+
     @property
     def channels(self) -> list[str]:
         """All channels that something was sent to."""

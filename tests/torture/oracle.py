@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -12,7 +13,7 @@ from mq.log.verify import verify_data_dir
 from mq.pb import mq_pb2 as pb
 from tests.conformance.rpc import Rpc
 from tests.torture.fault import Outcome
-from tests.torture.ledger import Ledger
+from tests.torture.ledger import Ledger, digest
 from tests.torture.load import connect
 from tests.torture.place import TortureServer
 
@@ -51,6 +52,27 @@ def judge(rpc: Rpc, ledger: Ledger) -> Outcome:
     return outcome
 
 
+def check_reads(
+    server: TortureServer,
+    ledger: Ledger,
+    outcome: Outcome,
+    when: str,
+    channels: Sequence[str] | None = None,
+) -> None:
+    """Everything acknowledged so far can be read, while publishing goes on."""
+    with contextlib.closing(connect(server.address)) as rpc:
+        for channel in ledger.channels if channels is None else channels:
+            told = ledger.told(channel)
+            try:
+                first, stored = read_back(rpc, channel)
+            except grpc.RpcError as error:
+                outcome.problem(f"{channel} can't be read {when}: {error}")
+                continue
+            found = {offset: digest(content) for offset, content in stored}
+            gone = [o for o, known in told.items() if o >= first and found.get(o) != known]
+            outcome.expect(not gone, f"{channel}: {len(gone)} messages can't be read {when}")
+
+
 def settle(server: TortureServer, ledger: Ledger, outcome: Outcome, *, rounds: int) -> Outcome:
     """The end of a round: judge the running server, stop it, verify its directory.
 
@@ -60,16 +82,13 @@ def settle(server: TortureServer, ledger: Ledger, outcome: Outcome, *, rounds: i
         outcome: Added to, and returned.
         rounds: How often the fault struck.
     """
-    rpc = connect(server.address)
-    try:
+    with contextlib.closing(connect(server.address)) as rpc:
         outcome.add(judge(rpc, ledger))
         for channel in ledger.channels:
             info = rpc.describe(channel)
             outcome.expect(
                 info.state == pb.CHANNEL_STATE_OK, f"{channel} is not well: {info.state_reason}"
             )
-    finally:
-        rpc.close()
     for complaint in server.complaints():
         outcome.problem(complaint)
     code = server.stop()

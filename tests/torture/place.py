@@ -196,22 +196,36 @@ class TortureServer(ServerProcess):
 
 
 class Disk:
-    """An ext4 file system in a file, on a loop device that goes with its mount."""
+    """An ext4 file system in a file, on a loop device that goes with its mount.
 
-    def __init__(self, image: Path, point: Path, size_bytes: int) -> None:
-        """Make it; it is not mounted yet."""
+    Args:
+        image: The file, which is made.
+        point: The directory to mount it on, which is made.
+        size_bytes: Of the file, which takes no room until it is written to.
+        page_requests: Write no more than a page at a time: of a longer write that
+            runs out of room midway, Linux's loop driver says that it was whole.
+    """
+
+    def __init__(
+        self, image: Path, point: Path, size_bytes: int, *, page_requests: bool = False
+    ) -> None:
         self.image = image
         self.path = point
         self.mounted = False
+        self._page_requests = page_requests
         with image.open("xb") as file:
             file.truncate(size_bytes)
-        run("mkfs.ext4", "-q", "-F", "-m", "0", str(image))
+        run("mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", str(image))
         point.mkdir(mode=0o700)
 
     def mount(self) -> None:
         """Mount it."""
         run("mount", "-o", "loop", str(self.image), str(self.path))
         self.mounted = True
+        if self._page_requests:
+            device = run("losetup", "-j", str(self.image), "-n", "-O", "NAME").strip()
+            limit = Path("/sys/block") / Path(device).name / "queue/max_sectors_kb"
+            limit.write_text("4")
 
     def unmount(self) -> None:
         """Unmount it, if it is mounted; nobody may be using it."""
@@ -285,9 +299,12 @@ class Place:
         self.stack.callback(unmount, point)
         return point
 
-    def disk(self, size_bytes: int, image: Path | None = None) -> Disk:
-        """A mounted ext4 file system, by default in a file beside it."""
-        disk = Disk(image or self._fresh("image"), self._fresh("disk"), size_bytes)
+    def disk(
+        self, size_bytes: int, image: Path | None = None, *, page_requests: bool = False
+    ) -> Disk:
+        """A mounted ext4 file system, by default in a file beside it; see `Disk`."""
+        image = image or self._fresh("image")
+        disk = Disk(image, self._fresh("disk"), size_bytes, page_requests=page_requests)
         self.stack.callback(disk.unmount)
         disk.mount()
         return disk

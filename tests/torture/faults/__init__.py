@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from tests.torture.fault import Fault
-from tests.torture.faults import kill, power_cut, syscalls
+from tests.torture.faults import full_disk, io_errors, kill, power_cut, syscalls
 
-FAULTS: tuple[Fault, ...] = (kill.FAULT, syscalls.FAULT, power_cut.FAULT)
+FAULTS: tuple[Fault, ...] = (
+    kill.FAULT,
+    syscalls.FAULT,
+    power_cut.FAULT,
+    full_disk.FAULT,
+    io_errors.FAULT,
+)

@@ -11,7 +11,7 @@ from tests.torture.load import Load, Shape
 from tests.torture.oracle import settle
 from tests.torture.place import Place, needs
 
-CALLS = ("pwritev2,pwritev,pwrite64", "fdatasync", "fsync", "rename", "unlink")
+CALLS = ("pwritev2,pwritev,pwrite64", "fdatasync,syncfs", "fsync", "rename", "unlink")
 RUNS = 5
 # Where none is struck within this, that many of these calls were not made.
 STRIKE_LIMIT_S = 5.0
