@@ -135,9 +135,9 @@ class _Server:
                 Limits(
                     settings.max_recv_bytes,
                     settings.max_concurrent_calls,
-                    # A client that has not heard of a lower limit yet would see
-                    # calls refused without a reason; the one above has a reason.
-                    max_streams_per_connection=settings.max_concurrent_calls,
+                    # More, so that it is the limit above that is met: a stream
+                    # refused by HTTP/2 itself comes without a reason, or waits.
+                    max_streams_per_connection=max(1024, 2 * settings.max_concurrent_calls),
                 ),
                 metrics,
                 reflection_handlers((SERVICE, HEALTH_SERVICE)),
