@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from mq.client.outgoing import Handle, OutgoingBatch
 from mq.client.records import RECORD_OVERHEAD_BYTES
+from mq.client.schedule import NO_SCHEDULE, Schedule
 from mq.errors import InvalidArgument, MessageTooLarge
 from mq.units import KIB, MIB
 
@@ -47,8 +48,11 @@ class BatchLimits:
 class Accumulator(Generic[H]):
     """One open batch that fills, and the full ones that wait to be sent, in order."""
 
-    def __init__(self, limits: BatchLimits, handle_type: type[H]) -> None:
+    def __init__(
+        self, limits: BatchLimits, handle_type: type[H], schedule: Schedule = NO_SCHEDULE
+    ) -> None:
         self._limits = limits
+        self._schedule = schedule
         self._handle_type = handle_type
         self._held: dict[OutgoingBatch, None] = {}  # opened and not released, oldest first
         self._full: deque[OutgoingBatch] = deque()
@@ -115,7 +119,7 @@ class Accumulator(Generic[H]):
         if self._held_bytes and self._held_bytes + size > self._limits.buffer_bytes:
             return False
         self._held_bytes += size
-        self._open = OutgoingBatch(now, size)
+        self._open = OutgoingBatch(now, size, schedule=self._schedule)
         self._held[self._open] = None
         self._contents = self._open.contents
         self._room = size

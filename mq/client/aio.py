@@ -20,7 +20,8 @@ from mq.client.follower import FollowOptions, OnDamage
 from mq.client.lanes import LanePool
 from mq.client.producer_core import ProducerOptions, random_producer_id
 from mq.client.pulled import PullResult
-from mq.client.types import BatchReceipt, ChannelInfo, Durability, Receipt
+from mq.client.schedule import Milliseconds, Schedule
+from mq.client.types import BatchReceipt, ChannelInfo, Durability, Receipt, config_message
 from mq.errors import MQError
 from mq.units import KIB, MIB
 
@@ -77,12 +78,15 @@ class AsyncClient(AsyncGroupCalls):
         key: BytesLike | None = None,
         headers: HeadersLike | None = None,
         durability: Durability | None = None,
+        deliver_after_ms: int | None = None,
+        expires_after_ms: int | None = None,
     ) -> Receipt:
         """Publish one message and wait until it is stored.
 
         Publishes to a channel that run at the same time share calls; each
         succeeds or fails by itself. They are stored in the order they were
-        called. A publish whose task is cancelled may be stored all the same.
+        called, but for those with a delay or an expiry, which travel alone. A
+        publish whose task is cancelled may be stored all the same.
 
         Args:
             channel: An existing channel.
@@ -91,11 +95,20 @@ class AsyncClient(AsyncGroupCalls):
             headers: Names and values kept with it.
             durability: ``"synced"`` or ``"written"``; None is as the channel is
                 configured.
+            deliver_after_ms: Groups hand it out no earlier; other readers see it at once.
+            expires_after_ms: Groups hand it out no later.
 
         Raises:
             MQError: It was not acknowledged.
             TypeError: Something is not bytes.
         """
+        if deliver_after_ms is not None or expires_after_ms is not None:
+            schedule = Schedule(deliver_after_ms, expires_after_ms)
+            return await self._transport.run(
+                flows.publish(
+                    self._policy, self._lanes, channel, content, key, headers, durability, schedule
+                )
+            )
         publisher = self._publishers.get((channel, durability))
         if publisher is None:
             publisher = self._publishers[channel, durability] = self._publisher(channel, durability)
@@ -120,6 +133,8 @@ class AsyncClient(AsyncGroupCalls):
         keys: Sequence[BytesLike | None] | None = None,
         headers: Sequence[HeadersLike | None] | None = None,
         durability: Durability | None = None,
+        deliver_after_ms: Milliseconds = None,
+        expires_after_ms: Milliseconds = None,
     ) -> BatchReceipt:
         """Publish several messages as one batch: all of it becomes visible, or none.
 
@@ -130,6 +145,9 @@ class AsyncClient(AsyncGroupCalls):
             headers: None, or one mapping (or None) a message.
             durability: ``"synced"`` or ``"written"``; None is as the channel is
                 configured.
+            deliver_after_ms: Groups hand them out no earlier; other readers see them at
+                once. None, one number, or one (or None) a message.
+            expires_after_ms: Groups hand them out no later; given in the same way.
 
         Raises:
             MQError: It was not acknowledged.
@@ -137,7 +155,14 @@ class AsyncClient(AsyncGroupCalls):
         """
         return await self._transport.run(
             flows.publish_batch(
-                self._policy, self._lanes, channel, contents, keys, headers, durability
+                self._policy,
+                self._lanes,
+                channel,
+                contents,
+                keys,
+                headers,
+                durability,
+                Schedule(deliver_after_ms, expires_after_ms),
             )
         )
 
@@ -151,6 +176,8 @@ class AsyncClient(AsyncGroupCalls):
         buffer_bytes: int = 32 * MIB,
         max_in_flight: int = 5,
         durability: Durability | None = None,
+        deliver_after_ms: int | None = None,
+        expires_after_ms: int | None = None,
         delivery_timeout_s: float = 120,
     ) -> AsyncProducer:
         """A batching producer, to be used as an async context manager or closed.
@@ -165,6 +192,9 @@ class AsyncClient(AsyncGroupCalls):
             max_in_flight: How many batches may be on their way, from 1 to 16.
             durability: ``"synced"`` or ``"written"``; None is as the channel is
                 configured.
+            deliver_after_ms: Groups hand out each message no earlier than so long after
+                it was stored; other readers see it at once.
+            expires_after_ms: Groups hand it out no later.
             delivery_timeout_s: When to give up on a message.
 
         Raises:
@@ -176,6 +206,7 @@ class AsyncClient(AsyncGroupCalls):
             durability=durability,
             delivery_timeout_s=delivery_timeout_s,
             call_timeout_s=self._policy.timeout_s,
+            schedule=Schedule(deliver_after_ms, expires_after_ms).check(0),
         )
         return self._new_producer(channel, options)
 
@@ -270,6 +301,12 @@ class AsyncClient(AsyncGroupCalls):
         segment_bytes: int | None = None,
         durability: Durability | None = None,
         max_message_bytes: int | None = None,
+        retention_ms: int | None = None,
+        retention_bytes: int | None = None,
+        retention_records: int | None = None,
+        retain_unacknowledged: bool | None = None,
+        retain_unacknowledged_bytes: int | None = None,
+        segment_ms: int | None = None,
     ) -> None:
         """Create a channel. One that exists stays as it is, its settings too.
 
@@ -279,15 +316,30 @@ class AsyncClient(AsyncGroupCalls):
                 as for the others.
             durability: What an acknowledgement means where the publisher doesn't say.
             max_message_bytes: The largest message or batch accepted.
+            retention_ms: Remove messages once they are older; 0 is no limit, as for the
+                others. What goes, goes by whole segments.
+            retention_bytes: Remove the oldest messages beyond so many bytes.
+            retention_records: Remove the oldest messages beyond so many.
+            retain_unacknowledged: Keep what some group has not acknowledged all the same.
+            retain_unacknowledged_bytes: Unless the channel holds more bytes than this.
+            segment_ms: How old a segment becomes at most before a new one begins; 0 is a
+                quarter of `retention_ms`.
 
         Raises:
             MQError: It was refused.
         """
-        await self._transport.run(
-            flows.create_channel(
-                self._policy, channel, segment_bytes, durability, max_message_bytes
-            )
+        config = config_message(
+            segment_bytes,
+            durability,
+            max_message_bytes,
+            retention_ms=retention_ms,
+            retention_bytes=retention_bytes,
+            retention_records=retention_records,
+            retain_unacknowledged=retain_unacknowledged,
+            retain_unacknowledged_bytes=retain_unacknowledged_bytes,
+            segment_ms=segment_ms,
         )
+        await self._transport.run(flows.create_channel(self._policy, channel, config))
 
     async def list_channels(self, prefix: str = "") -> list[ChannelInfo]:
         """All channels whose names begin so, in order, with name, id and creation time only.
@@ -313,8 +365,14 @@ class AsyncClient(AsyncGroupCalls):
         segment_bytes: int | None = None,
         durability: Durability | None = None,
         max_message_bytes: int | None = None,
+        retention_ms: int | None = None,
+        retention_bytes: int | None = None,
+        retention_records: int | None = None,
+        retain_unacknowledged: bool | None = None,
+        retain_unacknowledged_bytes: int | None = None,
+        segment_ms: int | None = None,
     ) -> ChannelInfo:
-        """Change a channel's settings; what is None stays.
+        """Change a channel's settings, those of `create_channel`; what is None stays.
 
         Returns:
             The channel as it is now.
@@ -323,11 +381,18 @@ class AsyncClient(AsyncGroupCalls):
             ChannelNotFound: There is none of that name.
             MQError: It was refused.
         """
-        return await self._transport.run(
-            flows.configure_channel(
-                self._policy, channel, segment_bytes, durability, max_message_bytes
-            )
+        config = config_message(
+            segment_bytes,
+            durability,
+            max_message_bytes,
+            retention_ms=retention_ms,
+            retention_bytes=retention_bytes,
+            retention_records=retention_records,
+            retain_unacknowledged=retain_unacknowledged,
+            retain_unacknowledged_bytes=retain_unacknowledged_bytes,
+            segment_ms=segment_ms,
         )
+        return await self._transport.run(flows.configure_channel(self._policy, channel, config))
 
     async def delete_channel(self, channel: str) -> None:
         """Delete a channel and all it holds.

@@ -37,13 +37,13 @@ from mq.client.methods import (
 )
 from mq.client.outgoing import OutgoingBatch
 from mq.client.pulled import PullResult, read_pull
+from mq.client.schedule import NO_SCHEDULE, Schedule
 from mq.client.types import (
     BatchReceipt,
     ChannelInfo,
     Durability,
     Receipt,
     channel_info,
-    config_message,
     durability_number,
     parse_receipt,
 )
@@ -148,10 +148,12 @@ def publish_batch(
     keys: Sequence[BytesLike | None] | None,
     headers: Sequence[HeadersLike | None] | None,
     durability: Durability | None,
+    schedule: Schedule = NO_SCHEDULE,
 ) -> Flow[BatchReceipt]:
     """Append one atomic batch; a repeat of the call can't store it twice."""
-    batch = OutgoingBatch(0.0, 0)
+    batch = OutgoingBatch(0.0, 0, schedule=schedule)
     batch.contents, batch.keys, batch.headers = to_columns(contents, keys, headers)
+    schedule.check(len(batch.contents))
     batch.seal()
     request = pb.PublishBatchRequest(
         channel=check_channel(channel),
@@ -184,12 +186,12 @@ def publish(
     key: BytesLike | None,
     headers: HeadersLike | None,
     durability: Durability | None,
+    schedule: Schedule = NO_SCHEDULE,
 ) -> Flow[Receipt]:
     """Append one message; a repeat of the call can't store it twice."""
     keys = [key] if key else None
-    batch = publish_batch(
-        policy, lanes, channel, [content], keys, [headers] if headers else None, durability
-    )
+    columns = [headers] if headers else None
+    batch = publish_batch(policy, lanes, channel, [content], keys, columns, durability, schedule)
     return (yield from batch).record(0)
 
 
@@ -217,15 +219,10 @@ def pull(
 def create_channel(
     policy: CallPolicy,
     channel: str,
-    segment_bytes: int | None,
-    durability: Durability | None,
-    max_message_bytes: int | None,
+    config: pb.ChannelConfig,
 ) -> Flow[None]:
     """Create a channel; settings are ignored if it exists."""
-    request = pb.CreateChannelRequest(
-        channel=check_channel(channel),
-        config=config_message(segment_bytes, durability, max_message_bytes),
-    )
+    request = pb.CreateChannelRequest(channel=check_channel(channel), config=config)
     yield from call(policy, CREATE_CHANNEL, request.SerializeToString())
 
 
@@ -251,15 +248,10 @@ def describe_channel(policy: CallPolicy, channel: str) -> Flow[ChannelInfo]:
 def configure_channel(
     policy: CallPolicy,
     channel: str,
-    segment_bytes: int | None,
-    durability: Durability | None,
-    max_message_bytes: int | None,
+    config: pb.ChannelConfig,
 ) -> Flow[ChannelInfo]:
-    """Change those settings that are not None."""
-    request = pb.ConfigureChannelRequest(
-        channel=check_channel(channel),
-        config=config_message(segment_bytes, durability, max_message_bytes),
-    )
+    """Change those settings that are given."""
+    request = pb.ConfigureChannelRequest(channel=check_channel(channel), config=config)
     return channel_info((yield from ask(policy, CONFIGURE_CHANNEL, request, pb.ChannelInfo)))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import crc32c
 
 from mq.client.records import encode_records, parse_records
+from mq.client.schedule import NO_SCHEDULE, Schedule
 from mq.client.types import BatchReceipt, Receipt
 from mq.errors import MQError
 
@@ -34,10 +35,15 @@ class OutgoingBatch:
         "receipt",
         "record_count",
         "records",
+        "schedule",
     )
 
     def __init__(
-        self, created_s: float, held_bytes: int, parent: OutgoingBatch | None = None
+        self,
+        created_s: float,
+        held_bytes: int,
+        parent: OutgoingBatch | None = None,
+        schedule: Schedule = NO_SCHEDULE,
     ) -> None:
         self.created_s = created_s
         self.held_bytes = held_bytes
@@ -45,6 +51,7 @@ class OutgoingBatch:
         # Shorter than contents until sealed: entries are added where one is given.
         self.keys: list[bytes] = []
         self.headers: list[bytes] = []
+        self.schedule = schedule
         self.records = b""
         self.crc = 0
         self.record_count = 0
@@ -71,6 +78,8 @@ class OutgoingBatch:
             if column:
                 column.extend([b""] * (count - len(column)))
         self.records = encode_records(self.contents, self.keys, self.headers)
+        if self.schedule is not NO_SCHEDULE:
+            self.records += self.schedule.encode(count)
         self.crc = crc32c.crc32c(self.records)
         self.record_count = count
         self.contents, self.keys, self.headers = [], [], []
@@ -91,7 +100,7 @@ class OutgoingBatch:
     def _part(
         self, contents: list[bytes], keys: list[bytes], headers: list[bytes]
     ) -> OutgoingBatch:
-        part = OutgoingBatch(self.created_s, 0, parent=self)
+        part = OutgoingBatch(self.created_s, 0, parent=self, schedule=self.schedule)
         part.contents, part.keys, part.headers = contents, keys, headers
         part.seal()
         return part

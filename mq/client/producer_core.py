@@ -17,6 +17,7 @@ from mq.client.accumulator import Accumulator, BatchLimits, H
 from mq.client.arguments import check_channel
 from mq.client.backoff import Backoff
 from mq.client.outgoing import OutgoingBatch
+from mq.client.schedule import NO_SCHEDULE, Schedule
 from mq.client.types import Durability, durability_number, parse_receipt
 from mq.client.window import Delivery, Window
 from mq.errors import DeadlineExceeded, Internal, InvalidArgument, MQError
@@ -48,6 +49,8 @@ class ProducerOptions:
     call_timeout_s: float = 30.0
     backoff: Backoff = field(default_factory=Backoff)
     new_producer_id: Callable[[], int] = random_producer_id
+    schedule: Schedule = NO_SCHEDULE
+    """Of every message; one number each."""
 
     def __post_init__(self) -> None:
         if self.delivery_timeout_s <= self.limits.linger_s:
@@ -64,7 +67,7 @@ class ProducerCore(Generic[H]):
         self.channel = check_channel(channel)
         self._options = options
         self._durability = durability_number(options.durability)
-        self._accumulator = Accumulator(options.limits, handle_type)
+        self._accumulator = Accumulator(options.limits, handle_type, options.schedule)
         self._window = Window(
             max_in_flight=options.max_in_flight,
             delivery_timeout_s=options.delivery_timeout_s,

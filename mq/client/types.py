@@ -133,6 +133,16 @@ class ChannelConfig:
     """What an acknowledgement means where the publisher doesn't say."""
     max_message_bytes: int | None = None
     """The largest message or batch accepted."""
+    retention_ms: int | None = None
+    """How long messages are kept at least; they go by whole segments. None or 0: no limit."""
+    retention_bytes: int | None = None
+    retention_records: int | None = None
+    retain_unacknowledged: bool | None = None
+    """Whether what some group has not acknowledged is kept, whatever the limits say …"""
+    retain_unacknowledged_bytes: int | None = None
+    """… as long as the channel holds no more bytes than this. None or 0: no limit."""
+    segment_ms: int | None = None
+    """A new segment begins when one is this old; None or 0: a quarter of `retention_ms`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +171,8 @@ class ChannelInfo:
     waiting_pulls: int
     damaged: tuple[tuple[int, int], ...]
     """Ranges of offsets known to be damaged: the first, and one past the last."""
+    days_to_full: float = 0.0
+    """Until the broker's disk is full, at the present rate; 0: it is not filling."""
 
     @property
     def record_count(self) -> int:
@@ -173,10 +185,30 @@ class ChannelInfo:
         return time_from_ns(self.created_ns)
 
 
+# The settings of what a channel keeps.
+RETENTION_SETTINGS = (
+    "retention_ms",
+    "retention_bytes",
+    "retention_records",
+    "retain_unacknowledged",
+    "retain_unacknowledged_bytes",
+    "segment_ms",
+)
+
+
 def config_message(
-    segment_bytes: int | None, durability: Durability | None, max_message_bytes: int | None
+    segment_bytes: int | None,
+    durability: Durability | None,
+    max_message_bytes: int | None,
+    **retention: int | bool | None,
 ) -> pb.ChannelConfig:
     """The wire's form of those settings that are not None.
+
+    Args:
+        segment_bytes: As in `ChannelConfig`, like the others.
+        durability: One of the names.
+        max_message_bytes: A size.
+        **retention: Any of `RETENTION_SETTINGS`.
 
     Raises:
         InvalidArgument: A setting that no channel can have.
@@ -189,6 +221,12 @@ def config_message(
             config.max_message_bytes = max_message_bytes
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"a size is a whole number of bytes, 0 or more: {error}") from None
+    for name, value in retention.items():
+        try:
+            if value is not None:
+                setattr(config, name, value)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(f"{name} can't be {value!r}: {error}") from None
     if durability is not None:
         config.durability = durability_number(durability)  # type: ignore[assignment]
     return config
@@ -213,6 +251,7 @@ def channel_info(answer: pb.ChannelInfo) -> ChannelInfo:
         publish_bytes_per_second=answer.publish_bytes_per_second,
         waiting_pulls=answer.waiting_pulls,
         damaged=tuple((each.first_offset, each.next_offset) for each in answer.damaged),
+        days_to_full=answer.days_to_full,
     )
 
 
@@ -224,4 +263,5 @@ def _channel_config(config: pb.ChannelConfig) -> ChannelConfig:
         segment_bytes=given("segment_bytes"),
         durability=durability_name(given("durability") or pb.DURABILITY_DEFAULT),
         max_message_bytes=given("max_message_bytes"),
+        **{name: given(name) for name in RETENTION_SETTINGS},  # type: ignore[arg-type]
     )
