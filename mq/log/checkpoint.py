@@ -6,6 +6,7 @@ of what was durable when it was written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from dataclasses import dataclass, field
@@ -99,10 +100,20 @@ class CheckpointWriter:
         """Write the whole index of a segment that is being sealed.
 
         A checkpoint planned earlier and written later can't shorten it again.
+
+        Raises:
+            OSError: It could not be written. There is none then: one that a
+                checkpoint has left would stay, and knows less.
         """
         with self._lock:
             self._newest = max(self._newest, (end_offset, 0))
-            self._write_index(base_offset, content)
+            try:
+                self._write_index(base_offset, content)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._files.unlink(self._directory / index_name(base_offset))
+                    self._files.sync_dir(self._directory)
+                raise
 
     def _write_index(self, base_offset: int, content: bytes) -> None:
         self._files.replace(self._directory / index_name(base_offset), content)
