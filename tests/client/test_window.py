@@ -95,6 +95,21 @@ def test_the_first_batch_goes_alone() -> None:
     assert bench.names() == [(100, 2, "1.0"), (100, 3, "2.0"), (100, 4, "3.0")]
 
 
+def test_a_repeat_stays_within_what_the_broker_remembers() -> None:
+    """However many are acknowledged behind it, no batch is sent 16 after an unresolved one."""
+    bench = Bench(*[1] * 30)
+    lost, *calls = bench.established()
+    newest = 0
+    while calls:
+        newest = calls[-1].sequence
+        for call in calls:
+            bench.succeed(call)
+        calls = bench.calls()
+    assert (lost.sequence, newest) == (2, 17)
+    bench.succeed(lost)
+    assert [call.sequence for call in bench.calls()] == [18, 19, 20]
+
+
 def test_an_acknowledged_batch_makes_room() -> None:
     """Batches are resolved in any order, and each makes room for one more."""
     bench = Bench(1, 1, 1, 1, 1, 1)
