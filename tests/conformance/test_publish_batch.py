@@ -204,6 +204,17 @@ def test_repeats_sent_together_are_written_once(rpc: Rpc, channel: str) -> None:
     assert rpc.contents(channel) == [b"a"]
 
 
+def test_a_client_that_goes_before_its_answer_may_repeat(rpc: Rpc, channel: str) -> None:
+    """Whether its batch was written or not, after the repeat it is there once."""
+    for sequence in range(20):
+        request = batch_request(channel, [b"%d" % sequence], producer_id=5, sequence=sequence)
+        gone = Rpc(rpc.address)
+        gone.later("PublishBatch", request)
+        gone.close()
+        rpc.raw("PublishBatch", request.SerializeToString())
+    assert rpc.contents(channel) == [b"%d" % n for n in range(20)]
+
+
 def test_producers_and_channels_count_for_themselves(
     rpc: Rpc, channel: str, fresh_name: str
 ) -> None:
