@@ -199,6 +199,10 @@ class DataLoss(MQError):
         self.next_offset = next_offset
 
 
+class RecordsLost(DataLoss):
+    """The same of records that a repair has marked as lost. Clients are told `DataLoss`."""
+
+
 class Unavailable(MQError):
     """The broker can't be reached or is stopping; the same call may work later."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import time
 from collections import OrderedDict
@@ -25,6 +24,7 @@ from mq.broker.rates import Rate
 from mq.errors import ChannelFailed, ChannelNotFound, DataDirError, DiskFull, MQError, Unavailable
 from mq.log.cache import SegmentCache
 from mq.log.files import OS_FILES, Files
+from mq.log.layout import journal_id
 from mq.log.log import Log
 
 _DISK_CHECK_S = 0.5
@@ -205,9 +205,9 @@ class Broker:
         waiting = self._recovering[channel.name] = self.loop.create_future()
         try:
             await channel.ready()
-            journal_id = hashlib.blake2b(channel.meta.id, digest_size=16, person=b"mq-groups")
             path = await self._in_io(partial(self._data_dir.journal_path, channel.meta.id))
-            meta = ChannelMeta(f"{channel.name} (groups)", journal_id.digest(), 0, ChannelConfig())
+            own_id = journal_id(channel.meta.id)
+            meta = ChannelMeta(f"{channel.name} (groups)", own_id, 0, ChannelConfig())
             hidden = Channel(self, meta, path)
             self._hidden.append(hidden)
             groups = ChannelGroups(self, channel, Journal(hidden))

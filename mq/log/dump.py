@@ -23,6 +23,8 @@ def dump_segment(path: Path, files: Files = OS_FILES) -> Iterator[dict[str, Any]
 
         - ``header``: the fields of `SegmentHeader`;
         - ``frame``: the fields of the frame's header;
+        - ``lost``: a frame that a repair has put where records were lost, with
+          ``first_offset`` and ``next_offset``;
         - ``damage``: ``first_offset``, and ``next_offset`` if it is known, and
           ``reason``. Where a frame's header is sound and its records are not, it
           comes in the place of the frame, with the fields of the header;
@@ -80,6 +82,10 @@ def _frames(reader: FileReader, start: Bound, end: Bound, seed: int) -> Iterator
             yield {"kind": "frame", **fields}
             continue
         position, size = damage.position, damage.end - damage.position
+        if damage.marked:
+            where = {"first_offset": damage.first_offset, "next_offset": damage.next_offset}
+            yield {"kind": "lost", **fields, **where}
+            continue
         if damage.next_offset == OFFSET_MAX:
             yield _rest(reader, position, size, damage.first_offset)
             return

@@ -17,6 +17,7 @@ class FileReader:
     """Reads a file; pages that can't be read are zeros, and noted."""
 
     def __init__(self, files: Files, handle: Handle) -> None:
+        self.path = handle.path
         self._files = files
         self._handle = handle
         # The beginnings of pages that can't be read.

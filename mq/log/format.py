@@ -51,6 +51,9 @@ TAG_RECORDS_CRC: Final = 0x4D
 TAG_HEADER_CRC: Final = 0x55
 TAG_RECORDS: Final = 0x7A
 
+# Attribute of a frame without records, over offsets that are gone for good.
+ATTRIBUTE_LOST: Final = 1 << 5
+
 # Where a walk finds what it needs without unpacking the whole header.
 FRAME_LENGTH_AT: Final = 1
 FRAME_BASE_OFFSET_AT: Final = 7

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from crc32c import crc32c
 
 from mq.log.format import (
+    ATTRIBUTE_LOST,
     FRAME_BASE_OFFSET_AT,
     FRAME_CRC_END,
     FRAME_HEADER_BYTES,
@@ -76,6 +77,11 @@ class Frame(NamedTuple):
     def next_offset(self) -> int:
         """The offset after the frame's last record."""
         return self.base_offset + self.last_offset_delta + 1
+
+    @property
+    def marks_lost(self) -> bool:
+        """Whether it stands for records that are gone; see `lost`."""
+        return bool(self.attributes & ATTRIBUTE_LOST)
 
 
 def segment_seed(segment_id: bytes) -> int:

@@ -160,7 +160,7 @@ class Log:
             segment.damage.add(damage)
             if not lost or damage is not tail.damage[-1]:
                 self.notices.append(damage.error().message)
-            if damage.position == HEADER_BYTES:
+            if damage.position == HEADER_BYTES and not damage.marked:
                 # The first entry always stands for the segment's beginning.
                 index.add(segment.base_offset, HEADER_BYTES, 0)
         for frame in tail.frames:

@@ -24,7 +24,8 @@ class Tail:
 
     end: Bound
     last_append_time_ns: int
-    # Those with a sound header, and of them those with sound records.
+    steps: list[Step] = field(default_factory=list)
+    # Those with a sound header, and of them those that are sound as a whole.
     headers: list[Frame] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
     damage: list[Damage] = field(default_factory=list)
@@ -36,10 +37,11 @@ class Tail:
     def take(self, step: Step) -> None:
         """Move the end behind a step."""
         frame, damage = step
+        self.steps.append(step)
         if frame is not None:
             self.headers.append(frame)
             self.last_append_time_ns = frame.append_time_ns
-            if damage is None:
+            if damage is None or damage.marked:
                 self.frames.append(frame)
         if damage is not None:
             self.damage.append(damage)
@@ -77,7 +79,8 @@ def scan_tail(
 
     tail = Tail(start, append_time_ns)
     for step in steps:
-        if step.damage is not None and tail.end.offset >= durable:
+        damage = step.damage
+        if damage is not None and not damage.marked and tail.end.offset >= durable:
             break
         if step.frame is None and _ends_inside(vouched, step):
             _settle(tail, data, origin, vouched, more=step.after().offset != OFFSET_MAX)
@@ -111,8 +114,8 @@ def _settle(tail: Tail, data: bytes, origin: int, vouched: Bound, *, more: bool)
     """
     begin = tail.end
     if more or data[begin.position - origin : vouched.position - origin].strip(b"\0"):
-        tail.damage.append(Damage(begin.offset, vouched.offset, begin.position, vouched.position))
-        tail.end = vouched
+        damage = Damage(begin.offset, vouched.offset, begin.position, vouched.position)
+        tail.take(Step(None, damage))
 
 
 def padding_begin(data: bytes, origin: int, capacity_bytes: int) -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 SCHEMA: Final = 1
+# The kind of finding that tells of records that a repair has marked as lost.
+MARKED_LOST: Final = "lost"
 
 
 class Severity(enum.Enum):
@@ -41,7 +43,8 @@ class Finding:
     @property
     def lost_records(self) -> int:
         """How many records can't be read because of it."""
-        if self.severity is not Severity.DAMAGE or self.first_offset is None:
+        marked = self.kind == MARKED_LOST
+        if self.first_offset is None or not (marked or self.severity is Severity.DAMAGE):
             return 0
         return (self.next_offset or self.first_offset) - self.first_offset
 
@@ -116,9 +119,11 @@ class LogReport:
     segments: list[SegmentReport] = field(default_factory=list)
     own_findings: list[Finding] = field(default_factory=list)
 
-    def add(self, severity: Severity, kind: str, message: str, file: str | None = None) -> None:
+    def add(
+        self, severity: Severity, kind: str, message: str, file: str | None = None, **where: int
+    ) -> None:
         """Note a finding about the log as a whole, or another file of it."""
-        self.own_findings.append(Finding(severity, kind, message, file))
+        self.own_findings.append(Finding(severity, kind, message, file, **where))
 
     @property
     def findings(self) -> list[Finding]:
@@ -234,7 +239,8 @@ class Report:
         if self.live:
             yield "a broker is using the directory: what it was writing was left out"
         if self.ok:
-            yield f"sound: {checked}"
+            lost = totals["lost_records"]
+            yield f"sound: {checked}" + (f"; {lost:,} more are marked as lost" if lost else "")
         else:
             yield f"NOT SOUND: {checked}; {totals['lost_records']:,} records can't be read"
 

@@ -388,9 +388,9 @@ def scan_index(
     for frame, damage in walk(buffer, start, end, seed):
         if damage is not None:
             damages.append(damage)
-            if index.count == 0:
-                # The first entry always stands for the segment's beginning.
-                index.add(start.offset, start.position, 0)
-        elif frame is not None:
+        if frame is not None and (damage is None or damage.marked):
             index.add(frame.base_offset, frame.position, frame.append_time_ns)
+        elif index.count == 0:
+            # The first entry always stands for the segment's beginning.
+            index.add(start.offset, start.position, 0)
     return index, damages

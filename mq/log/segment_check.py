@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from mq.errors import DataDirError
 from mq.log.checkpoint import Checkpoint
+from mq.log.ends import read_ends
 from mq.log.envelope import (
     SegmentFooter,
     SegmentHeader,
     encode_padding_prefix,
-    parse_segment_footer,
-    parse_segment_header,
 )
 from mq.log.files import Files
 from mq.log.filewalk import WINDOW_BYTES, FileReader, walk_file
 from mq.log.format import (
     FOOTER_BYTES,
-    FORMAT_VERSION,
     FRAME_HEADER_BYTES,
     HEADER_BYTES,
     NO_ID,
@@ -52,21 +50,47 @@ class Surroundings:
     channel_id: bytes | None = None
     # Where the next segment begins; None: it is the last one.
     next_base: int | None = None
+    # The next one names it: that is where it has to end, whatever its footer says.
+    linked: bool = False
     # From the next segment's header.
     segment_id: bytes | None = None
     checkpoint: Checkpoint | None = None
     # A broker is running.
     live: bool = False
+    # What its header says or should say, where that was settled before.
+    header: SegmentHeader | None = None
+
+
+class Lost(NamedTuple):
+    """Damaged records, and the time of the frame before, or of their own."""
+
+    damage: Damage
+    append_time_ns: int
 
 
 @dataclass(slots=True)
 class Checked:
-    """A checked segment: the report, and what its neighbours are compared with."""
+    """A checked segment: the report, and what its neighbours are compared with.
+
+    Attributes:
+        report: What was found.
+        header: Its header, found elsewhere if need be; None: no frame could be checked.
+        first_append_time_ns: Of its first frame; 0: none.
+        last_append_time_ns: Of its last one.
+        end: Where its frames end, damaged ones included.
+        lost: The damage in it, in order.
+        gone: Records that were stored behind its end and of which nothing is left.
+        torn: Bytes behind its end that no one was told of.
+    """
 
     report: SegmentReport
     header: SegmentHeader | None
     first_append_time_ns: int
     last_append_time_ns: int
+    end: Bound
+    lost: list[Lost]
+    gone: Damage | None
+    torn: tuple[int, int] | None
 
 
 def check_segment(
@@ -93,7 +117,7 @@ class _Check:
     def __init__(
         self, files: Files, path: Path, around: Surroundings, progress: Callable[[int], None]
     ) -> None:
-        base = parse_segment_name(path.name)
+        base = around.header.base_offset if around.header else parse_segment_name(path.name)
         assert base is not None, "only segments are checked"
         self.files = files
         self.path = path
@@ -101,7 +125,7 @@ class _Check:
         self.progress = progress
         self.handle = files.open(path)
         self.reader = FileReader(files, self.handle)
-        self.size = files.size(self.handle)
+        self.size = self.capacity = files.size(self.handle)
         self.report = SegmentReport(path.name, base, base, file_bytes=self.size)
         self.header: SegmentHeader | None = None
         self.footer: SegmentFooter | None = None
@@ -109,7 +133,10 @@ class _Check:
         self.first_time_ns = self.last_time_ns = 0
         self.durable_through = base
         self.index = SparseIndex()
-        self.damaged: list[Damage] = []
+        self.end = Bound(base, HEADER_BYTES)
+        self.lost: list[Lost] = []
+        self.gone: Damage | None = None
+        self.torn: tuple[int, int] | None = None
         self.advanced_bytes = 0
         # Of the checkpoint, where it is about this segment.
         self.checkpoint = around.checkpoint
@@ -125,12 +152,12 @@ class _Check:
         if self.header is not None:
             self.seed = segment_seed(self.header.segment_id)
             if self.footer is not None:
-                end = self._check_sealed(self.footer)
+                self.end = self._check_sealed(self.footer)
             else:
-                end = self._check_unsealed()
-            self.report.end_offset = end.offset
+                self.end = self._check_unsealed()
+            self.report.end_offset = self.gone.next_offset if self.gone else self.end.offset
             self._check_index(stored)
-            self._check_checkpoint(end)
+            self._check_checkpoint()
         for position in sorted(self.reader.unreadable):
             self.report.add(
                 FAULT,
@@ -141,7 +168,16 @@ class _Check:
         self._advance(self.size)
         used = self.report.frame_bytes + OVERHEAD_BYTES
         self.report.unused_bytes = max(0, self.size - used) if self.report.sealed else 0
-        return Checked(self.report, self.header, self.first_time_ns, self.last_time_ns)
+        return Checked(
+            self.report,
+            self.header,
+            self.first_time_ns,
+            self.last_time_ns,
+            self.end,
+            self.lost,
+            self.gone,
+            self.torn,
+        )
 
     def _advance(self, position: int) -> None:
         """All before a position is checked."""
@@ -153,20 +189,10 @@ class _Check:
 
     def _check_envelope(self) -> None:
         report, around = self.report, self.around
-        raw = self.reader.read(0, HEADER_BYTES)
-        header = parse_segment_header(raw) if self.size >= HEADER_BYTES else None
-        footer = None
-        if self.size >= OVERHEAD_BYTES:
-            at = self.size - FOOTER_BYTES
-            footer = parse_segment_footer(self.reader.read(at, FOOTER_BYTES))
-        if header is None:
-            header = self._header_from_elsewhere(footer)
+        stored, footer, self.capacity = read_ends(self.reader, self.size, around.header)
+        header = around.header or stored or self._header_from_elsewhere(footer)
+        if stored is None:
             report.add(FAULT, "header", self._bad_header(header))
-        elif header.format_version != FORMAT_VERSION:
-            raise DataDirError(
-                f"{self.path} has format {header.format_version}, this version of mq reads format "
-                f"{FORMAT_VERSION}: use the version that wrote it, or a later one"
-            )
         if header is None:
             self._all_lost()
             return
@@ -207,10 +233,12 @@ class _Check:
         return "the header is damaged; its id was found elsewhere"
 
     def _belongs(self, footer: SegmentFooter, header: SegmentHeader) -> bool:
+        around = self.around
         return (
             footer.segment_id == header.segment_id
             and footer.base_offset == header.base_offset
-            and HEADER_BYTES <= footer.end_position <= self.size - SEAL_BYTES
+            and HEADER_BYTES <= footer.end_position <= self.capacity - SEAL_BYTES
+            and (not around.linked or footer.end_offset == around.next_base)
         )
 
     def _all_lost(self) -> None:
@@ -224,17 +252,20 @@ class _Check:
 
     # ---- Frames ---------------------------------------------------------------
 
-    def _lose(self, damage: Damage) -> None:
-        self.damaged.append(damage)
-        self.report.add(
-            DAMAGE,
-            "records",
-            f"offsets {damage.first_offset} to {damage.next_offset - 1} are damaged "
-            f"(bytes {damage.position} to {damage.end - 1})"
-            if damage.end > damage.position
-            else f"offsets {damage.first_offset} to {damage.next_offset - 1} are gone",
-            **damage._asdict(),
-        )
+    def _lose(self, damage: Damage, append_time_ns: int = 0) -> None:
+        first, after, position, end, _ = damage
+        told = f"offsets {first} to {after - 1}"
+        where = {"first_offset": first, "next_offset": after, "position": position, "end": end}
+        if damage.marked:
+            self.report.add(NOTICE, "lost", f"{told} were lost, and are marked as lost", **where)
+            return
+        if end > position:
+            self.lost.append(Lost(damage, append_time_ns))
+            told += f" are damaged (bytes {position} to {end - 1})"
+        else:
+            self.gone = damage
+            told += " are gone"
+        self.report.add(DAMAGE, "records", told, **where)
 
     def _take(self, frame: Frame) -> None:
         report = self.report
@@ -276,10 +307,7 @@ class _Check:
         end = Bound(footer.end_offset, footer.end_position)
         for step in self._steps(at, end):
             at = step.after()
-            if step.damage is not None:
-                self._lose(step.damage)
-            elif step.frame is not None:
-                self._take(step.frame)
+            self._take_step(step)
         if at != end:
             self.report.add(
                 FAULT,
@@ -287,10 +315,17 @@ class _Check:
                 f"the footer says that offsets end at {end.offset}, byte {end.position}; "
                 f"the frames end at {at.offset}, byte {at.position}",
             )
-        elif not self.damaged and not self._agrees(footer):
+        elif not self.lost and not self._agrees(footer):
             self.report.add(FAULT, "footer-content", "the footer disagrees with the frames")
         self._check_padding(footer.end_position)
         return end
+
+    def _take_step(self, step: Step) -> None:
+        frame, damage = step
+        if frame is not None and (damage is None or damage.marked):
+            self._take(frame)
+        if damage is not None:
+            self._lose(damage, self.last_time_ns if frame is None else frame.append_time_ns)
 
     def _agrees(self, footer: SegmentFooter) -> bool:
         return (
@@ -300,9 +335,9 @@ class _Check:
         )
 
     def _check_padding(self, position: int) -> None:
-        end = self.size - FOOTER_BYTES
+        end = self.capacity - FOOTER_BYTES
         prefix = self.reader.read(position, PADDING_PREFIX_BYTES)
-        sound = prefix == encode_padding_prefix(position, self.size)
+        sound = prefix == encode_padding_prefix(position, self.capacity)
         at = position + PADDING_PREFIX_BYTES
         while sound and at < end:
             length = min(WINDOW_BYTES, end - at)
@@ -315,27 +350,26 @@ class _Check:
     def _check_unsealed(self) -> Bound:
         """No footer: the frames themselves have to tell where they end."""
         at = Bound(self.report.base_offset, HEADER_BYTES)
-        limit = min(self.files.data_end(self.handle, HEADER_BYTES), self.size - SEAL_BYTES)
-        limit = min(self.size, max(HEADER_BYTES, limit) + FRAME_HEADER_BYTES)
+        limit = min(self.files.data_end(self.handle, HEADER_BYTES), self.capacity - SEAL_BYTES)
+        limit = min(self.capacity, max(HEADER_BYTES, limit) + FRAME_HEADER_BYTES)
         for step in self._steps(at, Bound(OFFSET_MAX, limit)):
-            if step.frame is None or step.damage is not None:
+            if step.frame is None or (step.damage is not None and not step.damage.marked):
                 break
-            self._take(step.frame)
+            self._take_step(step)
             at = step.after()
         tail = self._judge_tail(at)
-        for frame in tail.frames:
-            self._take(frame)
-        for damage in tail.damage:
-            self._lose(damage)
+        for step in tail.steps:
+            self._take_step(step)
         end = tail.end
         if tail.lost_through is not None:
             after = min(tail.lost_through, self.around.next_base or tail.lost_through)
             self._lose(Damage(end.offset, after, end.position, end.position))
-            end = Bound(after, end.position)
         elif self.around.live and self.around.next_base is None:
             self.report.live = True
-        elif tail.torn is not None and self.around.next_base is None:
-            self._note_torn(*tail.torn)
+            return end
+        self.torn = tail.torn
+        if self.torn is not None and self.around.next_base is None and self.gone is None:
+            self._note_torn(*self.torn)
         return end
 
     def _judge_tail(self, at: Bound) -> Tail:
@@ -351,17 +385,17 @@ class _Check:
 
     def _scan_tail(self, at: Bound) -> Tail:
         around = self.around
-        limit = self.size - SEAL_BYTES
+        limit = self.capacity - SEAL_BYTES
         length = min(self.files.data_end(self.handle, at.position), limit) - at.position
         data = self.reader.read(at.position, max(0, length) + FRAME_HEADER_BYTES)
         checkpoint = around.checkpoint
         vouched = Bound(self.durable_through, 0)
         if around.next_base is not None:
-            vouched = Bound(around.next_base, padding_begin(data, at.position, self.size))
+            vouched = Bound(around.next_base, padding_begin(data, at.position, self.capacity))
         elif checkpoint is not None and checkpoint.durable_offset > vouched.offset:
             known = 0 if self.checkpoint is None else checkpoint.position
             vouched = Bound(checkpoint.durable_offset, known)
-        return scan_tail(data, at, self.seed, self.size, self.last_time_ns, vouched)
+        return scan_tail(data, at, self.seed, self.capacity, self.last_time_ns, vouched)
 
     def _note_torn(self, start: int, end: int) -> None:
         self.report.add(
@@ -402,21 +436,23 @@ class _Check:
     def _index_agrees(self, stored: SparseIndex) -> bool:
         found = self.index.entries()
         said = stored.entries()
-        if self.damaged:
+        if self.lost or self.gone:
             # Which frames have an entry depends on those that can't be read.
             known = {entry[1]: entry for entry in found}
             return all(known.get(entry[1], entry) == entry for entry in said)
         complete = len(said) == len(found) or not self.report.sealed
         return complete and said == found[: len(said)]
 
-    def _check_checkpoint(self, end: Bound) -> None:
+    def _check_checkpoint(self) -> None:
         checkpoint = self.checkpoint
         if checkpoint is None:
             return
         assert self.header is not None
+        report, end = self.report, self.end
         if checkpoint.segment_id not in ("", self.header.segment_id.hex()):
             message = "it is not the one that the checkpoint knows: it was replaced by another"
-            self.report.add(FAULT, "replaced", message)
-        elif checkpoint.durable_offset > end.offset:
-            self._lose(Damage(end.offset, checkpoint.durable_offset, end.position, end.position))
-            self.report.end_offset = checkpoint.durable_offset
+            report.add(FAULT, "replaced", message)
+        elif checkpoint.durable_offset > report.end_offset:
+            after = checkpoint.durable_offset
+            self._lose(Damage(end.offset, after, end.position, end.position))
+            report.end_offset = after

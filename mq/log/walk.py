@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from mq.errors import DataLoss
+from mq.errors import DataLoss, RecordsLost
 from mq.log.frames import Buffer, Frame, candidates, parse_header, records_sound
 
 # Stands for an end whose offset is not known.
@@ -30,9 +30,18 @@ class Damage(NamedTuple):
     next_offset: int
     position: int
     end: int
+    # A sound frame says so, which a repair has put there.
+    marked: bool = False
 
     def error(self) -> DataLoss:
         """The error that tells a reader."""
+        if self.marked:
+            return RecordsLost(
+                f"offsets {self.first_offset} to {self.next_offset - 1} were damaged and are "
+                f"marked as lost; read on from {self.next_offset}",
+                first_offset=self.first_offset,
+                next_offset=self.next_offset,
+            )
         return DataLoss(
             f"offsets {self.first_offset} to {self.next_offset - 1} are damaged on disk; "
             f"read on from {self.next_offset}, and run `mq verify` on the data directory",
@@ -42,7 +51,7 @@ class Damage(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of a walk: a frame, damage, or a frame whose records are damaged."""
+    """One step of a walk: a frame, damage, or a frame whose records are damaged or gone."""
 
     # Its header is sound.
     frame: Frame | None
@@ -102,8 +111,9 @@ def walk(
             expected, position = found.base_offset, found.position
             continue
         damage = None
-        if not records_sound(buffer, frame):
-            damage = Damage(expected, frame.next_offset, position, frame.end)
+        sound = records_sound(buffer, frame)
+        if not sound or frame.marks_lost:
+            damage = Damage(expected, frame.next_offset, position, frame.end, marked=sound)
         yield Step(frame, damage)
         expected, position, time_ns = frame.next_offset, frame.end, frame.append_time_ns
 

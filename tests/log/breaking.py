@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from mq.errors import DataLoss
@@ -28,6 +29,12 @@ def read_past_damage(log: Log, max_bytes: int = 500) -> tuple[dict[int, bytes], 
         found.update(dict(records))
         offset = result.next_offset
     return found, lost
+
+
+def put_channel_json(directory: Path, name: str) -> None:
+    """Write the ``channel.json`` that a broker would have written."""
+    values = {"format": 1, "name": name, "id": directory.name, "created_ns": 1, "config": {}}
+    (directory / "channel.json").write_text(json.dumps(values))
 
 
 def flip(path: Path, bit: int) -> None:

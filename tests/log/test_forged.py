@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 
 import pytest
@@ -33,6 +32,7 @@ from tests.log.batches import (
     fill,
     open_log,
 )
+from tests.log.breaking import put_channel_json
 
 CAPACITY = 4096
 RECORDS = encode_records([b"one", b"two"])
@@ -321,7 +321,7 @@ def data_dir(path: Path) -> Path:
     channel.parent.mkdir()
     forge(channel, [frame(0)], frame_count=1)
     forge(channel, [frame(2, segment=2)], base=2, previous=0)
-    (channel / "channel.json").write_text(json.dumps({"name": "c", "id": CHANNEL.hex()}))
+    put_channel_json(channel, "c")
     return path
 
 
@@ -356,7 +356,7 @@ def test_a_channel_that_is_deleted_meanwhile(
     def gone(*args: object, **kwargs: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "gone")
 
-    monkeypatch.setattr("mq.log.verify.verify_log", gone)
+    monkeypatch.setattr("mq.log.verify.LogCheck", gone)
     with pytest.raises(FileNotFoundError):
         verify_data_dir(path)
     lock = FAST_FILES.lock(path / "mq.lock")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crc32c import crc32c
 
 from mq.errors import DataDirError
 from mq.log import report as reports
@@ -23,7 +24,8 @@ from mq.log.envelope import encode_segment_header, parse_segment_header
 from mq.log.files import OS_FILES
 from mq.log.filewalk import FileReader, walk_file
 from mq.log.format import HEADER_BYTES, SEAL_BYTES
-from mq.log.log import Log
+from mq.log.layout import journal_id
+from mq.log.log import Append, Log
 from mq.log.report import LogReport, Report
 from mq.log.verify import verify_data_dir, verify_log
 from mq.log.walk import Bound
@@ -38,7 +40,7 @@ from tests.log.batches import (
     rounds,
     seeded_ids,
 )
-from tests.log.breaking import flip, overwrite, read_past_damage
+from tests.log.breaking import flip, overwrite, put_channel_json, read_past_damage
 from tests.log.seams import ColdFiles
 
 SEGMENT_BYTES = 4096
@@ -53,7 +55,7 @@ def data_dir(ram_path: Path) -> Path:
     channel.mkdir(parents=True)
     (path / "format.json").write_text('{"format": 1, "id": "x"}\n')
     (path / "mq.lock").touch()
-    (channel / "channel.json").write_text(json.dumps({"name": "orders", "id": CHANNEL.hex()}))
+    put_channel_json(channel, "orders")
     return path
 
 
@@ -148,16 +150,58 @@ def test_the_journal_of_groups(data_dir: Path) -> None:
     make(data_dir, 1)
     path = data_dir / "groups" / CHANNEL.hex()
     path.mkdir(parents=True)
-    log = Log(path, b"journal of groups"[:16], segment_bytes=SEGMENT_BYTES)
-    fill(log, 60)
+    log = Log(path, journal_id(CHANNEL), segment_bytes=SEGMENT_BYTES)
+    for number in range(60):
+        log.append([batch(b"C" + number.to_bytes(4, "little") + b"workers"), batch(b"D1234")])
+        log.sync()
     log.close()
     report = verify(data_dir)
     assert report.ok
     assert [(log.kind, log.name, log.records) for log in report.logs] == [
         ("channel", "orders", 3),
-        ("groups", "orders", 180),
+        ("groups", "orders", 120),
     ]
-    assert any(line.startswith("groups of orders: 180 records") for line in report.lines())
+    assert any(line.startswith("groups of orders: 120 records") for line in report.lines())
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    (
+        (b"", "too short"),
+        (b"C123", "too short"),
+        (b"X1234", "unknown kind"),
+        (b"C1234\xff", "no text"),
+        (b"S1234\0", "too short for a snapshot"),
+        (b"S1234\5\0work", "inside the group's name"),
+    ),
+)
+def test_a_record_of_a_journal_that_cannot_be_replayed(
+    data_dir: Path, record: bytes, complaint: str
+) -> None:
+    """Is a fault: the broker would refuse the channel's groups."""
+    path = data_dir / "groups" / CHANNEL.hex()
+    path.mkdir(parents=True)
+    log = Log(path, journal_id(CHANNEL), segment_bytes=SEGMENT_BYTES)
+    log.append([batch(b"S1234\4\0workstate"), batch(record), batch(b"E1234")])
+    log.sync()
+    log.close()
+    report = verify(data_dir)
+    assert kinds(report) == ["journal"]
+    (found,) = report.logs[1].findings
+    assert "offset 1" in found.message
+    assert complaint in found.message
+
+
+@pytest.mark.parametrize("records", (b"\x12\0", b"\x0a\5abc", b"\x0a\x80", b"\x0a" + b"\xff" * 12))
+def test_a_journal_of_something_else(data_dir: Path, records: bytes) -> None:
+    """A sound frame that holds no contents."""
+    path = data_dir / "groups" / CHANNEL.hex()
+    path.mkdir(parents=True)
+    log = Log(path, journal_id(CHANNEL), segment_bytes=SEGMENT_BYTES)
+    log.append([Append(records, 1, crc32c(records))])
+    log.sync()
+    log.close()
+    assert kinds(verify(data_dir)) == ["journal"]
 
 
 # ---- Damage -------------------------------------------------------------------
@@ -286,13 +330,13 @@ def _header_and_footer(segments: list[Path]) -> None:
 
 
 CHANGES: dict[str, tuple[Change, list[str], int]] = {
-    "first missing": (lambda s: s[0].unlink(), ["segments-missing", "leftover"], 0),
-    "middle missing": (lambda s: s[1].unlink(), ["leftover", "gap", "replaced"], 0),
-    "last missing": (lambda s: s[-1].unlink(), ["segments-missing", "leftover"], 0),
+    "first missing": (lambda s: s[0].unlink(), ["segments-missing", "leftover"], 54),
+    "middle missing": (lambda s: s[1].unlink(), ["leftover", "gap", "replaced"], 54),
+    "last missing": (lambda s: s[-1].unlink(), ["segments-missing", "leftover"], 18),
     "all missing": (
         _remove_all,
         ["segments-missing"] + ["leftover"] * 4,
-        0,
+        180,
     ),
     "swapped": (_swap, ["misplaced", "records", "misplaced", "records"], 108),
     "header": (lambda s: flip(s[1], 500), ["header"], 0),
@@ -364,7 +408,7 @@ def test_a_segment_of_another_channel(data_dir: Path) -> None:
     """It is not counted as this channel's."""
     make(data_dir, 1)
     path = channel_of(data_dir).rename(data_dir / "channels" / ("ab" * 16))
-    (path / "channel.json").write_text(json.dumps({"name": "x", "id": "ab" * 16}))
+    put_channel_json(path, "x")
     report = verify(data_dir)
     assert kinds(report) == ["foreign", "records"]
     assert report.logs[0].records == 0
@@ -634,9 +678,9 @@ def test_the_schema_is_documented() -> None:
     fields = [*made.to_json(), *made.to_json()["totals"], *log.to_json(), *segment.to_json()]
     for name in [*fields, *finding.to_json()]:
         assert f"`{name}`" in document, name
-    sources = [ROOT / "mq" / "log" / name for name in ("verify.py", "segment_check.py")]
+    sources = sorted((ROOT / "mq" / "log").rglob("*.py"))
     text = "".join(path.read_text() for path in sources)
-    found = set(re.findall(r'(?:DAMAGE|FAULT|NOTICE|_FAULT|_NOTICE),\s*"([a-z-]+)"', text))
+    found = set(re.findall(r'(?:DAMAGE|FAULT|NOTICE|severity),\s*"([a-z-]+)"', text))
     assert len(found) >= 15
     for kind in found:
         assert f"`{kind}`" in document, kind

@@ -75,6 +75,8 @@ class ChannelGroups:
         for group_id, found in (await self.journal.replay()).items():
             self._next_id = max(self._next_id, group_id + 1)
             self._runners[found.name] = GroupRunner(self, group_id, found.name, found.group())
+        for lost in self.journal.lost:
+            self.broker.note_group_trouble(self.channel, lost)
         for runner in self._runners.values():
             start = self.channel.log_start_offset
             await runner.settle(runner.group.trim(start, self.broker.now_ms()))

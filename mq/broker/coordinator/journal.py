@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from mq.broker.channel import Channel
 from mq.broker.coordinator.records import contents_of
 from mq.broker.groups.group import Group
 from mq.broker.model import Durability
 from mq.broker.pending import Done
-from mq.errors import DataDirError
+from mq.errors import DataDirError, RecordsLost
 
 _HEAD: Final = struct.Struct("<cI")
 _NAME: Final = struct.Struct("<H")
@@ -56,6 +56,8 @@ class Journal:
         self.log = log
         # Since the last snapshot.
         self.appended_bytes = 0
+        # What replay found marked as lost.
+        self.lost: list[RecordsLost] = []
 
     def append(self, kind: bytes, group_id: int, body: bytes, done: Done) -> None:
         """Append a record with the next commit; ``done`` is called once it is durable.
@@ -80,6 +82,9 @@ class Journal:
     async def replay(self) -> dict[int, Recovered]:
         """The groups that there are, by id.
 
+        What a repair has marked as lost is passed over: what groups did there is
+        forgotten, so that some messages are delivered again.
+
         Raises:
             MQError: A part can't be read.
         """
@@ -87,23 +92,47 @@ class Journal:
         found: dict[int, Recovered] = {}
         offset = self.log.log_start_offset
         while offset < self.log.durable_offset:
-            data, offset = await self.log.read_frames(offset, _READ_BYTES)
+            try:
+                data, offset = await self.log.read_frames(offset, _READ_BYTES)
+            except RecordsLost as lost:
+                self.lost.append(lost)
+                offset = lost.next_offset
+                continue
             for _, content in contents_of(data):
                 _apply(found, content)
         # Without a name: entries of a group that was deleted, or never came to be.
         return {group_id: each for group_id, each in found.items() if each.name}
 
 
-def _apply(found: dict[int, Recovered], content: bytes) -> None:
+class Record(NamedTuple):
+    """A record of a journal; ``body`` is what follows the name, where there is one."""
+
+    kind: bytes
+    group_id: int
+    name: str
+    body: bytes
+
+
+def parse_record(content: bytes) -> Record:
+    """A record's parts."""
     kind, group_id = _HEAD.unpack_from(content)
-    body = content[_HEAD.size :]
+    body, name = content[_HEAD.size :], b""
     if kind == CREATED:
-        found[group_id] = Recovered(body.decode())
+        body, name = b"", body
     elif kind == SNAPSHOT:
         (length,) = _NAME.unpack_from(body)
         end = _NAME.size + length
+        body, name = body[end:], body[_NAME.size : end]
+    return Record(kind, group_id, name.decode(), body)
+
+
+def _apply(found: dict[int, Recovered], content: bytes) -> None:
+    kind, group_id, name, body = parse_record(content)
+    if kind == CREATED:
+        found[group_id] = Recovered(name)
+    elif kind == SNAPSHOT:
         group = found.setdefault(group_id, Recovered())
-        group.name, group.snapshot = body[_NAME.size : end].decode(), body[end:]
+        group.name, group.snapshot = name, body
     elif kind == ENTRY:
         # It may come before the snapshot that lacks it: it was in flight when that was taken.
         found.setdefault(group_id, Recovered()).entries.append(body)

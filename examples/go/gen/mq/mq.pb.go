@@ -1013,7 +1013,8 @@ type RecordBatch struct {
 	// Unix nanoseconds; never goes back within a channel.
 	AppendTimeNs uint64 `protobuf:"fixed64,4,opt,name=append_time_ns,json=appendTimeNs,proto3" json:"append_time_ns,omitempty"`
 	// Bits 0-2: codec of records (0: none). Bit 3: records have deliver_after_ms
-	// or expires_after_ms. Bit 4: records have keys. The others are zero.
+	// or expires_after_ms. Bit 4: records have keys. Bit 5: stands for lost
+	// records, only on disk. The others are zero.
 	Attributes uint32 `protobuf:"fixed32,5,opt,name=attributes,proto3" json:"attributes,omitempty"`
 	ProducerId uint64 `protobuf:"fixed64,6,opt,name=producer_id,json=producerId,proto3" json:"producer_id,omitempty"`
 	Sequence   uint64 `protobuf:"fixed64,7,opt,name=sequence,proto3" json:"sequence,omitempty"`
