@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 
-from mq.broker.groups.config import GroupConfig, Mode
+from mq.broker.groups.config import TIME_MS_MAX, GroupConfig, Mode
 from mq.broker.groups.core import GroupCore
 from mq.broker.groups.events import (
     Committed,
@@ -76,11 +76,14 @@ class AdminCalls(GroupCore):
         """The part of a schedule that is new, and makes a difference."""
         known = max(self._ledger.end, self.read_offset)
         found = []
-        for start, end, not_before_ms, expires_at_ms in schedule:
+        for start, end, delayed_until_ms, expiring_ms in schedule:
             first, following = max(start, known), min(end, next_offset)
-            delay_until_ms = not_before_ms if not_before_ms and not_before_ms > now_ms else 0
-            if first < following and (delay_until_ms or expires_at_ms):
-                found.append(ScheduledRun(first, following, delay_until_ms, expires_at_ms or 0))
+            not_before_ms = min(delayed_until_ms or 0, TIME_MS_MAX - 1)
+            expires_at_ms = min(expiring_ms or 0, TIME_MS_MAX - 1)
+            if not_before_ms <= now_ms:
+                not_before_ms = 0
+            if first < following and (not_before_ms or expires_at_ms):
+                found.append(ScheduledRun(first, following, not_before_ms, expires_at_ms))
         return tuple(found)
 
     def _learn(

@@ -212,7 +212,7 @@ def decode_entry(data: bytes) -> Entry:
         events = []
         while not reader.at_end:
             events.append(_READ[reader.number()](reader))
-    except (IndexError, KeyError, ValueError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise DataDirError(
             f"an entry of {len(data)} bytes in the journal of the groups can't be read "
             f"({error!r}); use the version of mq that wrote it, or a later one"

@@ -49,7 +49,7 @@ def read_snapshot(data: bytes) -> Ledger:
         ledger = _read_ledger(reader)
         if not reader.at_end:
             raise ValueError("bytes left over")
-    except (IndexError, KeyError, ValueError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise DataDirError(
             f"a snapshot of {len(data)} bytes in the journal of the groups can't be read "
             f"({error!r}); use the version of mq that wrote it, or a later one"
