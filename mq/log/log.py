@@ -160,11 +160,7 @@ class Log:
             segment.damage.add(damage)
             if not lost or damage is not tail.damage[-1]:
                 self.notices.append(damage.error().message)
-            if damage.position == HEADER_BYTES and not damage.marked:
-                # The first entry always stands for the segment's beginning.
-                index.add(segment.base_offset, HEADER_BYTES, 0)
-        for frame in tail.frames:
-            index.add(frame.base_offset, frame.position, frame.append_time_ns)
+        tail.add_to(index, segment.base_offset)
         mapped = self._files.map(handle, segment.capacity_bytes)
         segment.opened = Opened(handle, mapped, index, segment.seed, segment.damage)
         return settle

@@ -69,25 +69,54 @@ def inspect(files: Files, directory: Path, channel_id: bytes) -> Found:
     """
     found = Found([], None)
     found.checkpoint = _load_checkpoint(files, directory, found)
-    names = files.list(directory)
-    bases = sorted(b for b in map(parse_segment_name, names) if b is not None)
     start = found.checkpoint.log_start_offset if found.checkpoint else 0
-    # Of several that were to be removed, a crash may have left any.
-    while len(bases) > 1 and bases[1] <= start:
-        found.leftovers.append(segment_name(bases.pop(0)))
-    for base, next_base in itertools.zip_longest(bases, bases[1:]):
-        segment = _load_segment(files, directory / segment_name(base), channel_id, found, next_base)
-        found.segments.append(segment)
-    _check_chain(found)
+    _load_segments(files, directory, channel_id, found, start)
     if found.checkpoint is not None:
         _check_against_checkpoint(found.checkpoint, found.segments)
     if found.segments and not found.segments[-1].sealed:
         _scan_last(files, found)
+    return found
+
+
+def rescan(
+    files: Files, directory: Path, channel_id: bytes, log_start_offset: int, end: Bound
+) -> Found:
+    """The same where the checkpoint is to be made anew: all of the last segment is read.
+
+    Args:
+        files: The seam.
+        directory: The log's.
+        channel_id: In the header of each segment.
+        log_start_offset: Where the log begins.
+        end: Where the last segment's frames end, damaged ones included.
+
+    Raises:
+        ChannelFailed: The files don't fit together.
+        OSError: The device can't be read.
+    """
+    found = Found([], None)
+    _load_segments(files, directory, channel_id, found, log_start_offset)
+    if found.segments and not found.segments[-1].sealed:
+        _scan_last(files, found, end)
+    return found
+
+
+def _load_segments(
+    files: Files, directory: Path, channel_id: bytes, found: Found, log_start_offset: int
+) -> None:
+    names = files.list(directory)
+    bases = sorted(b for b in map(parse_segment_name, names) if b is not None)
+    # Of several that were to be removed, a crash may have left any.
+    while len(bases) > 1 and bases[1] <= log_start_offset:
+        found.leftovers.append(segment_name(bases.pop(0)))
     used = set(map(index_name, bases))
     for name in names:
         if name.endswith(SCRATCH_SUFFIX) or (name.endswith(INDEX_SUFFIX) and name not in used):
             found.leftovers.append(name)
-    return found
+    for base, next_base in itertools.zip_longest(bases, bases[1:]):
+        segment = _load_segment(files, directory / segment_name(base), channel_id, found, next_base)
+        found.segments.append(segment)
+    _check_chain(found)
 
 
 def _refuse(what: str) -> ChannelFailed:
@@ -245,10 +274,11 @@ def _check_against_checkpoint(checkpoint: Checkpoint, segments: list[Segment]) -
 # ---- The active segment -------------------------------------------------------
 
 
-def _scan_last(files: Files, found: Found) -> None:
+def _scan_last(files: Files, found: Found, end: Bound | None = None) -> None:
     """Scan the active segment from just before the checkpoint, or from its beginning."""
     segment, checkpoint = found.segments[-1], found.checkpoint
-    start = vouched = Bound(segment.base_offset, HEADER_BYTES)
+    start = Bound(segment.base_offset, HEADER_BYTES)
+    vouched = end or start
     time_ns = found.segments[-2].last_append_time_ns if len(found.segments) > 1 else 0
     if checkpoint is not None and checkpoint.segment_id != segment.segment_id.hex():
         vouched = Bound(max(segment.base_offset, checkpoint.durable_offset), 0)
@@ -269,8 +299,8 @@ def _scan_last(files: Files, found: Found) -> None:
     files.forget(handle)
     size, capacity = files.size(handle), segment.capacity_bytes
     # What a seal had begun to write at the very end is left to the next seal.
-    end = min(files.data_end(handle, start.position), capacity - SEAL_BYTES)
-    length = max(0, end - start.position) + FRAME_HEADER_BYTES
+    data_end = min(files.data_end(handle, start.position), capacity - SEAL_BYTES)
+    length = max(0, data_end - start.position) + FRAME_HEADER_BYTES
     data = files.read(handle, length, start.position).ljust(length, b"\0")
     found.tail = scan_tail(data, start, segment.seed, capacity, time_ns, vouched)
     found.shortened = size < capacity

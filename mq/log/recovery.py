@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mq.log.envelope import encode_padding_prefix
-from mq.log.format import PADDING_PREFIX_BYTES, SEAL_BYTES
+from mq.log.format import HEADER_BYTES, PADDING_PREFIX_BYTES, SEAL_BYTES
 from mq.log.frames import Frame
+from mq.log.index import SparseIndex
 from mq.log.walk import OFFSET_MAX, Bound, Damage, Step, walk
 
 
@@ -46,6 +47,15 @@ class Tail:
         if damage is not None:
             self.damage.append(damage)
         self.end = step.after()
+
+    def add_to(self, index: SparseIndex, base_offset: int) -> None:
+        """Add its frames to the index of the segment, which begins at ``base_offset``."""
+        for damage in self.damage:
+            if damage.position == HEADER_BYTES and not damage.marked:
+                # The first entry always stands for the segment's beginning.
+                index.add(base_offset, HEADER_BYTES, 0)
+        for frame in self.frames:
+            index.add(frame.base_offset, frame.position, frame.append_time_ns)
 
 
 def scan_tail(
