@@ -100,8 +100,8 @@ def _write_map(writer: Writer, ranges: RangeMap) -> None:
     if not len(starts):
         return
     _write_column(writer, np.diff(starts, prepend=0))
-    palette = np.unique(values)
-    if len(palette) <= _PALETTE_MAX:
+    palette = _palette(values)
+    if palette is not None:
         writer.number(len(palette))
         _write_column(writer, palette)
         writer.octets(np.searchsorted(palette, values).astype(np.uint8).tobytes())
@@ -123,6 +123,15 @@ def _read_map(reader: Reader) -> RangeMap:
     if not len(starts) == len(values) == count:
         raise ValueError("columns of different lengths")
     return RangeMap.from_columns(starts, values)
+
+
+def _palette(values: Column) -> Column | None:
+    """The different values, ascending, if there are few."""
+    # Sorting them all takes a while; a part of them nearly always tells.
+    if len(np.unique(values[: 4 * _PALETTE_MAX])) > _PALETTE_MAX:
+        return None
+    palette = np.unique(values)
+    return palette if len(palette) <= _PALETTE_MAX else None
 
 
 def _write_column(writer: Writer, column: Column) -> None:
