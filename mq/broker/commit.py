@@ -155,6 +155,8 @@ class Exclusive:
 
     work: Callable[[], object]
     on_done: Callable[[Exclusive], None]
+    # Called instead with an error, if it is never run.
+    told: Callable[[object], None]
     outcome: object = None
 
     def run(self, notify: object) -> None:
@@ -219,7 +221,9 @@ class Committer:
         return self._in_flight == 0 and self._slowest_sync_s < _QUICK_SYNC_S
 
     def _note_sync(self, seconds: float) -> None:
-        self._slowest_sync_s = max(seconds, self._slowest_sync_s * _FADING)
+        # Of a commit that did not sync nothing is learned.
+        if seconds > 0:
+            self._slowest_sync_s = max(seconds, self._slowest_sync_s * _FADING)
 
     def _finished(self, job: Commit | Exclusive) -> None:
         self._in_flight -= 1

@@ -160,20 +160,38 @@ class DataDir:
         """Replace a channel's settings; durable when this returns."""
         self._files.replace(self.channel_path(meta.id) / "channel.json", _encode(meta))
 
-    def delete(self, channel_id: bytes) -> None:
-        """Remove a channel; gone for good from the first rename on."""
+    def delete(self, channel_id: bytes) -> str | None:
+        """Remove a channel; gone for good from the first rename on.
+
+        Returns:
+            What was left over, for the next start to remove, or None.
+
+        Raises:
+            OSError: The channel may still be there; this can be called again.
+        """
+        path = self.channel_path(channel_id)
         doomed = self.channels_path / (_DELETED + channel_id.hex())
-        self._files.rename(self.channel_path(channel_id), doomed)
+        # Renamed already: an earlier call came that far.
+        if path.exists() or not doomed.exists():
+            self._files.rename(path, doomed)
         self._files.sync_dir(self.channels_path)
-        self._remove_tree(doomed)
-        if self.has_journal(channel_id):
-            self._remove_tree(self.groups_path / channel_id.hex())
+        try:
+            self._remove_tree(doomed)
+            if self.has_journal(channel_id):
+                self._remove_tree(self.groups_path / channel_id.hex())
+        except OSError as error:
+            return f"{error}; what is left takes room until the next start removes it"
+        return None
 
     def _remove_tree(self, path: Path) -> None:
         for name in self._files.list(path):
             self._files.unlink(path / name)
         self._files.rmdir(path)
         self._files.sync_dir(path.parent)
+
+    def close(self) -> None:
+        """Unlock the directory, for whoever uses it next."""
+        del self._lock
 
     def free_bytes(self) -> int:
         """What may still be written on the directory's device."""

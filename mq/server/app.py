@@ -123,7 +123,7 @@ class _Server:
         table = [*methods(broker, settings.batch_size, stopping), *health.methods()]
         metrics = Metrics(table, broker.scrape, __version__, chosen)
         try:
-            broker.observe_fsync = metrics.observe_fsync
+            broker.shared.observe_fsync = metrics.observe_fsync
             if settings.metrics_endpoint is not None:
                 endpoint = MetricsEndpoint(metrics, *settings.metrics_endpoint)
                 host = settings.metrics_listen.rpartition(":")[0]

@@ -51,7 +51,7 @@ class FaultyFiles(Files):
 async def test_published_messages_are_read_back_in_order(start: StartBroker) -> None:
     """Singles and batches, one log."""
     broker = await start()
-    channel = await broker.create("orders", ChannelConfig())
+    channel = await broker.channels.create("orders", ChannelConfig())
     assert await publish(channel, b"a") == 0
     assert (await publish_batch(channel, b"b", b"", b"c")).base_offset == 1
     assert await publish(channel, b"d", Durability.WRITTEN) == 4
@@ -64,8 +64,8 @@ async def test_singles_that_arrive_together_share_one_frame_and_one_sync(
 ) -> None:
     """One commit for a hundred publishes of the same turn of the loop."""
     broker = await start()
-    channel = await broker.create("orders", ChannelConfig())
-    await broker.opened(channel)
+    channel = await broker.channels.create("orders", ChannelConfig())
+    await channel.life.resolve()
     offsets = await asyncio.gather(*(publish(channel, b"%d" % n) for n in range(100)))
     assert offsets == list(range(100))
     assert broker.stats.commits == 1
@@ -75,14 +75,14 @@ async def test_singles_that_arrive_together_share_one_frame_and_one_sync(
 async def test_a_stopped_broker_has_everything_when_started_again(start: StartBroker) -> None:
     """Messages, an empty channel, and a channel's own settings."""
     broker = await start()
-    channel = await broker.create("orders", ChannelConfig(segment_bytes=1 << 16))
-    await broker.create("empty", ChannelConfig())
+    channel = await broker.channels.create("orders", ChannelConfig(segment_bytes=1 << 16))
+    await broker.channels.create("empty", ChannelConfig())
     for n in range(50):
         await publish_batch(channel, *(b"%d-%d" % (n, m) for m in range(500)))
     await broker.stop(5)
     again = await start()
-    assert again.names() == ["empty", "orders"]
-    channel = again.get("orders")
+    assert again.channels.names() == ["empty", "orders"]
+    channel = again.channels.get("orders")
     assert channel.meta.config.segment_bytes == 1 << 16
     assert channel.durable_offset == 25_000
     assert (await read(channel, 24_999))[-1] == b"49-499"
@@ -92,8 +92,10 @@ async def test_a_stopped_broker_has_everything_when_started_again(start: StartBr
 async def test_creating_a_channel_that_exists_changes_nothing(start: StartBroker) -> None:
     """The same channel, with the settings it had."""
     broker = await start()
-    first = await broker.create("a", ChannelConfig())
-    made = await asyncio.gather(*(broker.create("a", ChannelConfig(1 << 20)) for _ in range(5)))
+    first = await broker.channels.create("a", ChannelConfig())
+    made = await asyncio.gather(
+        *(broker.channels.create("a", ChannelConfig(1 << 20)) for _ in range(5))
+    )
     assert all(channel is first for channel in made)
     assert first.meta.config == ChannelConfig()
 
@@ -101,9 +103,9 @@ async def test_creating_a_channel_that_exists_changes_nothing(start: StartBroker
 async def test_a_waiting_pull_is_answered_by_the_commit(start: StartBroker) -> None:
     """No polling: the answer comes with what was published."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     waiting = [Waiting(channel, 0, wait_s=30) for _ in range(3)]
-    await broker.opened(channel)
+    await channel.life.resolve()
     await publish(channel, b"x")
     assert [await w.contents() for w in waiting] == [[b"x"]] * 3
     assert broker.stats.waiting_pulls == 0
@@ -112,7 +114,7 @@ async def test_a_waiting_pull_is_answered_by_the_commit(start: StartBroker) -> N
 async def test_a_pull_at_the_end_is_empty_at_once_or_after_its_wait(start: StartBroker) -> None:
     """Nothing is not an error."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     assert await Waiting(channel, 0).contents() == []
     assert await Waiting(channel, 0, wait_s=0.01).contents() == []
     assert broker.stats.waiting_pulls == 0
@@ -121,12 +123,12 @@ async def test_a_pull_at_the_end_is_empty_at_once_or_after_its_wait(start: Start
 async def test_an_abandoned_pull_waits_no_more(start: StartBroker) -> None:
     """Its client is gone: it is not counted and not answered."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
-    await broker.opened(channel)
+    channel = await broker.channels.create("a", ChannelConfig())
+    await channel.life.resolve()
     waiting = Waiting(channel, 0, wait_s=30)
     assert broker.stats.waiting_pulls == 1
-    channel.abandon(waiting.pull)
-    channel.abandon(waiting.pull)
+    channel.pulls.abandon(waiting.pull)
+    channel.pulls.abandon(waiting.pull)
     assert broker.stats.waiting_pulls == 0
     await publish(channel, b"x")
     assert not waiting.future.done()
@@ -135,7 +137,7 @@ async def test_an_abandoned_pull_waits_no_more(start: StartBroker) -> None:
 async def test_waiting_pulls_have_a_limit(start: StartBroker) -> None:
     """One too many is told to come back; pulls that needn't wait are served."""
     broker = await start(waiting_pulls_max=1)
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await publish(channel, b"x")
     Waiting(channel, 1, wait_s=30)
     with pytest.raises(Overloaded):
@@ -146,7 +148,7 @@ async def test_waiting_pulls_have_a_limit(start: StartBroker) -> None:
 async def test_an_offset_past_either_end_says_where_the_log_is(start: StartBroker) -> None:
     """OUT_OF_RANGE with the first and the next offset."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await publish(channel, b"x")
     with pytest.raises(OffsetOutOfRange) as caught:
         await read(channel, 2)
@@ -156,13 +158,13 @@ async def test_an_offset_past_either_end_says_where_the_log_is(start: StartBroke
 async def test_a_time_is_an_offset_and_the_future_is_refused(start: StartBroker) -> None:
     """The first record at or after it."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     first = await publish_batch(channel, b"x", b"y")
     second = await publish_batch(channel, b"z")
 
     async def seek(time_ns: int) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        channel.seek_time(time_ns, future.set_result)
+        channel.reads.seek_time(time_ns, future.set_result)
         return await asyncio.wait_for(future, 20)
 
     assert await seek(0) == 0
@@ -175,7 +177,7 @@ async def test_a_time_is_an_offset_and_the_future_is_refused(start: StartBroker)
 async def test_too_large_a_message_is_refused_by_one_byte(start: StartBroker) -> None:
     """The limit itself is taken."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig(max_message_bytes=100))
+    channel = await broker.channels.create("a", ChannelConfig(max_message_bytes=100))
     assert await publish(channel, bytes(100)) == 0
     with pytest.raises(MessageTooLarge, match="101 bytes"):
         await publish(channel, bytes(101))
@@ -185,27 +187,27 @@ async def test_bad_settings_are_refused_by_name(start: StartBroker) -> None:
     """At creation and later; nothing is stored."""
     broker = await start()
     with pytest.raises(InvalidArgument, match="segment_bytes is 1"):
-        await broker.create("a", ChannelConfig(segment_bytes=1))
-    assert broker.names() == []
-    await broker.create("a", ChannelConfig())
+        await broker.channels.create("a", ChannelConfig(segment_bytes=1))
+    assert broker.channels.names() == []
+    await broker.channels.create("a", ChannelConfig())
     with pytest.raises(InvalidArgument, match="max_message_bytes is 0"):
-        await broker.configure("a", ChannelConfig(max_message_bytes=0))
+        await broker.channels.configure("a", ChannelConfig(max_message_bytes=0))
 
 
 async def test_settings_change_and_stay_changed(start: StartBroker) -> None:
     """What is not given stays as it was, over a restart too."""
     broker = await start()
-    await broker.create("a", ChannelConfig(segment_bytes=1 << 16))
-    await broker.configure("a", ChannelConfig(durability=Durability.WRITTEN))
+    await broker.channels.create("a", ChannelConfig(segment_bytes=1 << 16))
+    await broker.channels.configure("a", ChannelConfig(durability=Durability.WRITTEN))
     await broker.stop(5)
     again = await start()
-    assert again.get("a").meta.config == ChannelConfig(1 << 16, Durability.WRITTEN)
+    assert again.channels.get("a").meta.config == ChannelConfig(1 << 16, Durability.WRITTEN)
 
 
 async def test_too_much_waiting_to_be_written_is_pushed_back(start: StartBroker) -> None:
     """The publisher is told to wait; what was taken is stored."""
     broker = await start(pending_bytes_max=1000)
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     first = asyncio.ensure_future(publish(channel, bytes(900)))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
@@ -218,7 +220,7 @@ async def test_too_much_waiting_to_be_written_is_pushed_back(start: StartBroker)
 async def test_a_bad_batch_in_a_group_fails_alone(start: StartBroker) -> None:
     """A sequence gap takes none of its neighbours with it."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await publish_batch(channel, b"1", producer_id=7, sequence=1)
     outcomes = await asyncio.gather(
         publish_batch(channel, b"2", producer_id=7, sequence=2),
@@ -238,8 +240,8 @@ async def test_a_failed_sync_stops_that_channel_alone(start: StartBroker) -> Non
     """No false acknowledgement, reads go on, the other channel works, a restart heals."""
     files = FaultyFiles()
     broker = await start(files)
-    bad = await broker.create("bad", ChannelConfig())
-    good = await broker.create("good", ChannelConfig())
+    bad = await broker.channels.create("bad", ChannelConfig())
+    good = await broker.channels.create("good", ChannelConfig())
     await publish(bad, b"kept")
     files.sync_error, files.fail_channel = errno.EIO, bad.meta.id.hex()
     with pytest.raises(ChannelReadOnly, match="restarted"):
@@ -252,7 +254,7 @@ async def test_a_failed_sync_stops_that_channel_alone(start: StartBroker) -> Non
     assert broker.stats.read_only_channels == 1
     await broker.stop(5)
     again = await start()
-    channel = again.get("bad")
+    channel = again.channels.get("bad")
     await publish(channel, b"more")
     contents = await read(channel, 0)
     assert contents in ([b"kept", b"more"], [b"kept", b"lost", b"more"])
@@ -262,15 +264,15 @@ async def test_a_nearly_full_disk_refuses_publishes_and_serves_pulls(start: Star
     """It is refused before anything is written, and works again by itself."""
     files = FaultyFiles()
     broker = await start(files, free_bytes_min=1 << 20)
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await publish(channel, b"x")
     files.free = (1 << 20) - 1
-    broker._disk_checked_s = -1.0
+    broker.shared.disk._checked_s = -1.0
     with pytest.raises(DiskFull):
         await publish(channel, b"y")
     assert await read(channel, 0) == [b"x"]
     files.free = 1 << 20
-    broker._disk_checked_s = -1.0
+    broker.shared.disk._checked_s = -1.0
     assert await publish(channel, b"y") == 1
 
 
@@ -279,7 +281,7 @@ async def test_more_channels_than_may_be_open_take_turns(
 ) -> None:
     """Every message of every channel is there, and few logs are open."""
     broker = await start(open_channels_max=2)
-    channels = [await broker.create(f"c{n}", ChannelConfig()) for n in range(8)]
+    channels = [await broker.channels.create(f"c{n}", ChannelConfig()) for n in range(8)]
     for turn in range(3):
         for channel in channels:
             assert await publish(channel, b"%d" % turn) == turn
@@ -291,8 +293,8 @@ async def test_more_channels_than_may_be_open_take_turns(
 async def test_a_closed_channel_lets_pulls_wait_and_wakes_them(start: StartBroker) -> None:
     """A pull at the end of a channel that was closed meanwhile."""
     broker = await start(open_channels_max=1)
-    first = await broker.create("first", ChannelConfig())
-    second = await broker.create("second", ChannelConfig())
+    first = await broker.channels.create("first", ChannelConfig())
+    second = await broker.channels.create("second", ChannelConfig())
     await publish(first, b"x")
     waiting = Waiting(first, 1, wait_s=30)
     await publish(second, b"y")
@@ -303,20 +305,20 @@ async def test_a_closed_channel_lets_pulls_wait_and_wakes_them(start: StartBroke
 async def test_a_deleted_channel_is_gone_with_its_files(start: StartBroker) -> None:
     """Waiting pulls are told, and the name can be used again from offset 0."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await publish(channel, b"x")
     waiting = Waiting(channel, 1, wait_s=30)
     path = broker.data_path / "channels" / channel.meta.id.hex()
     assert path.exists()
-    await broker.delete("a")
+    await broker.channels.delete("a")
     assert not path.exists()
     with pytest.raises(ChannelNotFound):
         await waiting.contents()
     with pytest.raises(ChannelNotFound):
         await publish(channel, b"y")
     with pytest.raises(ChannelNotFound):
-        broker.get("a")
-    again = await broker.create("a", ChannelConfig())
+        broker.channels.get("a")
+    again = await broker.channels.create("a", ChannelConfig())
     assert await publish(again, b"new") == 0
 
 
@@ -324,11 +326,11 @@ async def test_a_deleted_channel_is_gone_with_its_files(start: StartBroker) -> N
 async def test_deleting_while_it_opens_or_commits_is_orderly(start: StartBroker, wait: int) -> None:
     """Whatever was going on, its publisher is answered and the directory is gone."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     publishing = asyncio.ensure_future(publish(channel, b"x"))
     for _ in range(wait):
         await asyncio.sleep(0)
-    await broker.delete("a")
+    await broker.channels.delete("a")
     outcome = (await asyncio.gather(publishing, return_exceptions=True))[0]
     assert outcome == 0 or isinstance(outcome, ChannelNotFound)
     assert list((broker.data_path / "channels").iterdir()) == []
@@ -337,25 +339,27 @@ async def test_deleting_while_it_opens_or_commits_is_orderly(start: StartBroker,
 async def test_a_channel_that_can_t_be_opened_leaves_the_others(start: StartBroker) -> None:
     """It says why, and nothing of it is touched."""
     broker = await start()
-    bad = await broker.create("bad", ChannelConfig())
-    await broker.create("good", ChannelConfig())
+    bad = await broker.channels.create("bad", ChannelConfig())
+    await broker.channels.create("good", ChannelConfig())
     await publish(bad, b"x")
     directory = broker.data_path / "channels" / bad.meta.id.hex()
     await broker.stop(5)
     (directory / "00000000000000000000.seg").unlink()
     before = sorted(p.name for p in directory.iterdir())
     again = await start()
-    assert (await again.opened(again.get("bad"))).state is State.FAILED
+    bad = again.channels.get("bad")
+    await bad.life.resolve()
+    assert bad.state is State.FAILED
     with pytest.raises(MQError, match="missing"):
-        await publish(again.get("bad"), b"y")
-    assert await publish(again.get("good"), b"y") == 0
+        await publish(again.channels.get("bad"), b"y")
+    assert await publish(again.channels.get("good"), b"y") == 0
     assert sorted(p.name for p in directory.iterdir()) == before
 
 
 async def test_damage_reaches_the_reader_with_its_range(start: StartBroker) -> None:
     """The frames before and after stay readable."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     for n in range(3):
         await publish_batch(channel, b"%d" % n * 50, b"x")
     path = log_of(channel).segments[0].path
@@ -364,7 +368,7 @@ async def test_damage_reaches_the_reader_with_its_range(start: StartBroker) -> N
     raw[raw.index(b"1" * 50)] ^= 1
     path.write_bytes(raw)
     again = await start()
-    channel = again.get("a")
+    channel = again.channels.get("a")
     assert await read(channel, 0) == [b"0" * 50, b"x"]
     with pytest.raises(DataLoss) as caught:
         await read(channel, 2)
@@ -377,7 +381,7 @@ async def test_a_stopping_broker_answers_what_waits(
 ) -> None:
     """Pending publishes are acknowledged, waiting pulls get nothing, new work is refused."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await publish(channel, b"x")
     waiting = Waiting(channel, 1, wait_s=30)
     pending = asyncio.ensure_future(publish(channel, b"y"))
@@ -388,13 +392,13 @@ async def test_a_stopping_broker_answers_what_waits(
     with pytest.raises(Unavailable):
         await publish(channel, b"z")
     again = await start()
-    assert await read(again.get("a"), 0) == [b"x", b"y"]
-    assert log_of(again.get("a")).notices == []
+    assert await read(again.channels.get("a"), 0) == [b"x", b"y"]
+    assert log_of(again.channels.get("a")).notices == []
 
 
 async def test_many_channels_commit_side_by_side(start: StartBroker) -> None:
     """A hundred channels, all dirty at once, each with its own offsets."""
     broker = await start()
-    channels = [await broker.create(f"c{n}", ChannelConfig()) for n in range(100)]
+    channels = [await broker.channels.create(f"c{n}", ChannelConfig()) for n in range(100)]
     offsets = await asyncio.gather(*(publish(c, b"x") for c in channels for _ in range(3)))
     assert sorted(offsets) == [0] * 100 + [1] * 100 + [2] * 100

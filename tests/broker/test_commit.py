@@ -52,7 +52,7 @@ class CountingFiles(Files):
 async def settled(files: CountingFiles, start: StartBroker, count: int) -> list[object]:
     """Publish to ``count`` channels at once, all behind one commit that is held up."""
     broker = await start(files)
-    channels = [await broker.create(f"c{n}", ChannelConfig()) for n in range(count)]
+    channels = [await broker.channels.create(f"c{n}", ChannelConfig()) for n in range(count)]
     for channel in channels:
         await publish(channel, b"first")
     files.data_syncs.clear()
@@ -93,10 +93,10 @@ async def test_a_failed_common_sync_is_found_out_by_file(
     """Only the channel whose file failed takes no more publishes."""
     files.fail_system = errno.EIO
     broker = await start(files)
-    await broker.create("bad", ChannelConfig())
-    files.fail_path = broker.get("bad").meta.id.hex()
-    channels = [await broker.create(f"c{n}", ChannelConfig()) for n in range(60)]
-    everyone = [broker.get("bad"), *channels]
+    await broker.channels.create("bad", ChannelConfig())
+    files.fail_path = broker.channels.get("bad").meta.id.hex()
+    channels = [await broker.channels.create(f"c{n}", ChannelConfig()) for n in range(60)]
+    everyone = [broker.channels.get("bad"), *channels]
     outcomes = await asyncio.gather(
         *(publish(channel, b"x") for channel in everyone), return_exceptions=True
     )
@@ -110,7 +110,7 @@ async def test_a_lone_message_is_committed_where_it_is(
     """Once the device has shown to be quick; before, and for a large one, in a thread."""
     monkeypatch.setattr(commit_module, "_QUICK_SYNC_S", 30.0)
     broker = await start(files)
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await publish(channel, b"opens the log")
     files.data_syncs.clear()
     await publish(channel, b"small")
@@ -126,7 +126,7 @@ async def test_a_slow_device_ends_that(
     """No commit on the event loop while the last syncs were slow."""
     monkeypatch.setattr(commit_module, "_QUICK_SYNC_S", 0.0)
     broker = await start(files)
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     for _ in range(5):
         await publish(channel, b"x")
     assert all(name.startswith("mq-commit") for name in files.data_syncs)
@@ -137,7 +137,7 @@ async def test_what_nobody_waits_for_is_synced_a_little_later(
 ) -> None:
     """Written messages share a sync, and readers have them after it."""
     broker = await start(files)
-    channel = await broker.create("a", ChannelConfig(durability=Durability.WRITTEN))
+    channel = await broker.channels.create("a", ChannelConfig(durability=Durability.WRITTEN))
     await publish(channel, b"opens the log")
     waiting = Waiting(channel, log_of(channel).durable_offset, wait_s=20)
     files.data_syncs.clear()
@@ -154,9 +154,9 @@ async def test_too_much_unsynced_is_not_put_off(
     files: CountingFiles, start: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over the limit the sync comes with the write, however long it might be put off."""
-    monkeypatch.setattr("mq.broker.channel._SYNC_LATER_S", 3600)
+    monkeypatch.setattr("mq.broker.latesync._SYNC_LATER_S", 3600)
     broker = await start(files, unsynced_bytes_max=1000)
-    channel = await broker.create("a", ChannelConfig(durability=Durability.WRITTEN))
+    channel = await broker.channels.create("a", ChannelConfig(durability=Durability.WRITTEN))
     await publish(channel, b"put off")
     await publish(channel, bytes(2000))
     async with asyncio.timeout(20):
@@ -169,9 +169,9 @@ async def test_written_messages_survive_an_orderly_stop(
 ) -> None:
     """What was put off is synced when the log closes."""
     broker = await start(files)
-    channel = await broker.create("a", ChannelConfig(durability=Durability.WRITTEN))
+    channel = await broker.channels.create("a", ChannelConfig(durability=Durability.WRITTEN))
     for _ in range(3):
         await publish(channel, b"x")
     await broker.stop(5)
     again = await start(Files())
-    assert await read(again.get("a"), 0) == [b"x"] * 3
+    assert await read(again.channels.get("a"), 0) == [b"x"] * 3

@@ -34,11 +34,11 @@ async def test_bytes_are_kept_within_the_limit_while_publishing(start: StartBrok
     """Never more than the limit, one sealed segment and the active one, as files."""
     broker = await start()
     limit = 4 * SEGMENT
-    channel = await broker.create("a", ChannelConfig(retention_bytes=limit))
+    channel = await broker.channels.create("a", ChannelConfig(retention_bytes=limit))
     for _ in range(60):
         await fill(channel, 1)
         assert log_of(channel).stored_bytes <= limit + 3 * SEGMENT
-    await until(lambda: not channel.busy)
+    await until(lambda: not channel.queue.busy)
     assert channel.log_start_offset > 0
     assert log_of(channel).stored_bytes <= limit + SEGMENT
     with pytest.raises(OffsetOutOfRange) as caught:
@@ -51,7 +51,7 @@ async def test_a_quiet_channel_s_records_expire(start: StartBroker) -> None:
     """Sealed by age and removed by age, with nobody publishing."""
     now = [10**18]
     broker: Broker = await start(retention_interval_s=0.01, clock_ns=lambda: now[0])
-    channel = await broker.create("a", ChannelConfig(retention_ms=1000))
+    channel = await broker.channels.create("a", ChannelConfig(retention_ms=1000))
     await publish(channel, b"x")
     now[0] += 10**9
     await until(lambda: channel.log is not None and len(channel.log.segments) == 2)
@@ -65,52 +65,52 @@ async def test_what_no_group_has_acknowledged_is_held(start: StartBroker) -> Non
     """Whatever the limit says, until it is acknowledged."""
     broker = await start()
     config = ChannelConfig(retention_bytes=SEGMENT, retain_unacknowledged=True)
-    channel = await broker.create("a", config)
-    channel.held_from = 3
+    channel = await broker.channels.create("a", config)
+    channel.upkeep.held_from = 3
     await fill(channel, 30)
-    await until(lambda: not channel.busy)
+    await until(lambda: not channel.queue.busy)
     assert channel.log_start_offset == 0
-    channel.held_from = 20
-    assert await channel.purge(None, dry_run=False)
+    channel.upkeep.held_from = 20
+    assert await channel.upkeep.purge(None, dry_run=False)
     assert 0 < channel.log_start_offset <= 20
 
 
 async def test_a_dry_run_says_what_would_go_and_removes_nothing(start: StartBroker) -> None:
     """Segment by segment, with the reason."""
     broker = await start(segment_bytes=SEGMENT)
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await fill(channel, 20)
-    removals = await channel.purge(13, dry_run=True)
+    removals = await channel.upkeep.purge(13, dry_run=True)
     assert [r.segment.end_offset for r in removals] == [6, 12]
     assert "13" in removals[0].reason
     assert channel.log_start_offset == 0
-    await channel.purge(13, dry_run=False)
+    await channel.upkeep.purge(13, dry_run=False)
     assert channel.log_start_offset == 12
 
 
 async def test_purging_up_to_the_end_empties_the_channel(start: StartBroker) -> None:
     """Offsets go on where they were."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig())
+    channel = await broker.channels.create("a", ChannelConfig())
     await fill(channel, 3)
-    await channel.purge(3, dry_run=False)
+    await channel.upkeep.purge(3, dry_run=False)
     assert channel.log_start_offset == channel.durable_offset == 3
     assert await publish(channel, b"x") == 3
     with pytest.raises(OffsetOutOfRange):
-        await channel.purge(5, dry_run=False)
+        await channel.upkeep.purge(5, dry_run=False)
 
 
 async def test_retention_goes_on_over_a_restart(start: StartBroker) -> None:
     """The limit is a setting of the channel, and its log start is durable."""
     broker = await start()
-    channel = await broker.create("a", ChannelConfig(retention_bytes=SEGMENT))
+    channel = await broker.channels.create("a", ChannelConfig(retention_bytes=SEGMENT))
     await fill(channel, 30)
-    await until(lambda: not channel.busy)
+    await until(lambda: not channel.queue.busy)
     log_start = channel.log_start_offset
     await broker.stop(5)
-    again = (await start()).get("a")
+    again = (await start()).channels.get("a")
     assert again.meta.config.retention_bytes == SEGMENT
     assert again.log_start_offset == log_start > 0
     await fill(again, 10)
-    await until(lambda: not again.busy)
+    await until(lambda: not again.queue.busy)
     assert again.log_start_offset > log_start

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import mq.broker.broker
+from mq.broker import threads
 from mq.broker.broker import Broker
 from mq.broker.model import ChannelConfig
 from tests.broker.conftest import StartBroker
@@ -26,7 +26,7 @@ async def idle(broker: Broker) -> None:
     done = asyncio.get_running_loop().create_future()
     # Behind whatever its eight threads have under way.
     for _ in range(8):
-        await asyncio.wait_for(broker._in_io(lambda: None), LIMIT_S)
+        await asyncio.wait_for(broker.shared.threads.store(lambda: None, ""), LIMIT_S)
     broker.loop.call_soon(done.set_result, None)
     await done
 
@@ -35,10 +35,10 @@ async def test_a_full_disk_is_told_once_in_a_while(
     start: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No room for the next segment: one warning for many commits, and no error; then it is made."""
-    monkeypatch.setattr(mq.broker.broker, "_UPKEEP_PAUSE_S", 3600.0)
+    monkeypatch.setattr(threads, "_UPKEEP_PAUSE_S", 3600.0)
     files = FullDiskFiles()
     broker = await start(files)
-    channel = await broker.create("channel", ChannelConfig())
+    channel = await broker.channels.create("channel", ChannelConfig())
     await publish(channel, b"first")
     files.full = True
     for _ in range(28):
@@ -47,7 +47,7 @@ async def test_a_full_disk_is_told_once_in_a_while(
     assert told(broker).count("upkeep_failed") == 1
     assert "thread_failed" not in told(broker)
     files.full = False
-    monkeypatch.setattr(broker, "_upkeep_from_s", 0.0)
+    monkeypatch.setattr(broker.shared.threads, "_upkeep_from_s", 0.0)
     await publish(channel, b"last")
     await idle(broker)
     assert log_of(channel)._writer._spare.ready

@@ -77,7 +77,7 @@ class Journal:
 
     async def trim(self, offset: int) -> None:
         """Remove whole segments before an offset."""
-        await self.log.purge(offset, dry_run=False)
+        await self.log.upkeep.purge(offset, dry_run=False)
 
     async def replay(self) -> dict[int, Recovered]:
         """The groups that there are, by id.
@@ -88,12 +88,12 @@ class Journal:
         Raises:
             MQError: A part can't be read.
         """
-        await self.log.ready()
+        await self.log.life.ready()
         found: dict[int, Recovered] = {}
         offset = self.log.log_start_offset
         while offset < self.log.durable_offset:
             try:
-                data, offset = await self.log.read_frames(offset, _READ_BYTES)
+                data, offset = await self.log.reads.frames(offset, _READ_BYTES)
             except RecordsLost as lost:
                 self.lost.append(lost)
                 offset = lost.next_offset

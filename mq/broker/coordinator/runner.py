@@ -7,27 +7,25 @@ its journal has it: `settle` waits for that.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
-from mq.broker.coordinator.journal import ENTRY
-from mq.broker.coordinator.records import read_facts
+from mq.broker.channel import Channel
+from mq.broker.coordinator.feed import Feed
+from mq.broker.coordinator.handout import gather, outside, without
+from mq.broker.coordinator.journal import Journal
+from mq.broker.coordinator.meter import Meter
+from mq.broker.coordinator.settling import Settler
+from mq.broker.coordinator.waiting import WaitingConsumers
 from mq.broker.groups.config import GroupConfig, Mode
 from mq.broker.groups.group import Group
 from mq.broker.groups.plan import Delivery, Outcome, Plan
 from mq.broker.groups.ranges import Range
-from mq.broker.groups.stats import GroupStats
-from mq.broker.model import Durability, GroupGauges
-from mq.broker.pending import Outcome as Published
-from mq.errors import ChannelFailed, DataLoss, MQError, ResourceExhausted, Unavailable
+from mq.broker.shared import Shared
+from mq.broker.threads import stopping_error
+from mq.errors import MQError
 
-if TYPE_CHECKING:
-    from mq.broker.coordinator.groups import ChannelGroups
-
-# How much is read at once to learn of new records.
-_ADVANCE_BYTES = 1 << 20
-_TIMER_MS_MAX = 3_600_000
+_TIMER_MS_MAX: Final = 3_600_000
 
 
 class Fetched(NamedTuple):
@@ -40,34 +38,47 @@ class Fetched(NamedTuple):
     active: bool = True
 
 
-class Lag(NamedTuple):
-    """How a group is doing, and how far behind.
+class Groups(Protocol):
+    """What a group needs of the ones beside it."""
 
-    ``seconds_behind`` is the age of the oldest record that is not done.
-    """
+    shared: Shared
+    channel: Channel
+    journal: Journal
 
-    stats: GroupStats
-    bytes_behind: int
-    seconds_behind: float
+    def changed(self, runner: GroupRunner | None = None) -> None:
+        """To be called after any change."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the background; its failure is logged."""
 
 
 class GroupRunner:
-    """A group of a channel, in operation."""
+    """A group of a channel, in operation.
 
-    def __init__(self, groups: ChannelGroups, group_id: int, name: str, group: Group) -> None:
+    Attributes:
+        id: The group, in the journal.
+        name: The group, for people.
+        group: What it has decided.
+        meter: How far it is behind.
+    """
+
+    def __init__(self, groups: Groups, group_id: int, name: str, group: Group) -> None:
         self.id = group_id
         self.name = name
         self.group = group
         self._groups = groups
-        self._broker = groups.broker
+        self._shared = groups.shared
         self._channel = groups.channel
-        # Plans in the journal's order, with what the journal said of them.
-        self._unsettled: deque[_Settling] = deque()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._settler = Settler(groups.shared, groups.journal, group, group_id, name, self._after)
+        self._feed = Feed(groups.shared, groups.channel, group, self.settle)
+        self._waiting = WaitingConsumers(groups.shared)
+        self.meter = Meter(groups.shared, groups.channel, name, group)
         self._timer: asyncio.TimerHandle | None = None
-        self._advance_lock = asyncio.Lock()
-        # Why the group can't go on, or None.
-        self.failure: MQError | None = None
+
+    @property
+    def failure(self) -> MQError | None:
+        """Why the group can't go on, or None."""
+        return self._settler.failure
 
     # ---- Consumers --------------------------------------------------------
 
@@ -87,12 +98,12 @@ class GroupRunner:
             MQError: It can't have any.
         """
         lease_ms = lease_ms or self.group.config.lease_ms
-        deadline_s = self._broker.loop.time() + wait_s
+        deadline_s = self._shared.loop.time() + wait_s
         while True:
             self._check()
             epoch, active = await self._seat(consumer, epoch)
             if active:
-                await self._advance()
+                await self._feed.advance()
                 now_ms = self._now_ms()
                 deliveries = self.group.fetch(consumer, now_ms, max_records, lease_ms, epoch)
                 if deliveries:
@@ -101,9 +112,9 @@ class GroupRunner:
                     )
                 self._reschedule()
             # Now and again it is heard of, so that it keeps its place.
-            heard_s = self._broker.loop.time() + self.group.config.session_ms / 3000
-            woken = await self._wait(min(deadline_s, heard_s))
-            if not woken and self._broker.loop.time() >= deadline_s:
+            heard_s = self._shared.loop.time() + self.group.config.session_ms / 3000
+            woken = await self._waiting.wait(min(deadline_s, heard_s))
+            if not woken and self._shared.loop.time() >= deadline_s:
                 return Fetched([], [], 0, epoch, active)
 
     async def _seat(self, consumer: str, epoch: int) -> tuple[int, bool]:
@@ -114,38 +125,6 @@ class GroupRunner:
         await self.settle(plan)
         return plan.epoch, plan.epoch != 0
 
-    async def _advance(self) -> None:
-        """Let the group know of new records, if it has nothing else to hand out."""
-        group, channel = self.group, self._channel
-        async with self._advance_lock:
-            # Before the first record, since the log's start may have moved.
-            await self.settle(group.trim(channel.log_start_offset, self._now_ms()))
-            while (
-                not group.deliverable(self._now_ms())
-                and group.read_offset < channel.durable_offset
-                and group.read_room != 0
-                and not group.advancing
-            ):
-                await self._learn(group.read_offset)
-
-    async def _learn(self, begin: int) -> None:
-        group, channel = self.group, self._channel
-        keyed = group.config.mode is Mode.KEY_ORDERED
-        end_max = channel.durable_offset
-        if group.read_room is not None:
-            end_max = min(end_max, begin + group.read_room)
-        try:
-            data, end = await channel.read_frames(begin, _ADVANCE_BYTES)
-        except DataLoss as loss:
-            # Handed out like others: whoever fetches them is told of the damage.
-            end = min(loss.next_offset, end_max)
-            keys: Sequence[bytes | None] = [None] * (end - begin) if keyed else ()
-            await self.settle(group.advance(end, self._now_ms(), (), keys))
-            return
-        facts = read_facts(data, begin, min(end, end_max), with_keys=keyed)
-        plan = group.advance(facts.next_offset, self._now_ms(), facts.schedule, facts.keys)
-        await self.settle(plan)
-
     async def _hand_out(
         self,
         consumer: str,
@@ -155,41 +134,18 @@ class GroupRunner:
         epoch: int,
     ) -> Fetched:
         """Read what was leased; what is too much for one answer goes back."""
-        reading = _Reading(max_bytes)
-        taken: list[Delivery] = []
-        loss: DataLoss | None = None
         try:
-            for delivery in deliveries:
-                end, loss = await self._read(delivery, reading)
-                if end > delivery.first:
-                    taken.append(delivery._replace(next=end))
-                if end < delivery.next:
-                    break
-        except (MQError, asyncio.CancelledError):
+            frames, taken, loss = await gather(self._channel.reads, deliveries, max_bytes)
+        except BaseException:
             self._hand_back(consumer, [(d.first, d.next) for d in deliveries], epoch)
             raise
-        rest = _without(deliveries, taken)
+        rest = without(deliveries, taken)
         if loss is not None and not taken:
             # The consumer is told, and keeps the lease: it can acknowledge to go on.
-            self._hand_back(consumer, _outside(rest, loss.first_offset, loss.next_offset), epoch)
+            self._hand_back(consumer, outside(rest, loss.first_offset, loss.next_offset), epoch)
             raise loss
         self._hand_back(consumer, rest, epoch)
-        return Fetched(reading.parts, taken, lease_until_ms, epoch)
-
-    async def _read(self, delivery: Delivery, reading: _Reading) -> tuple[int, DataLoss | None]:
-        """Gather a delivery's frames; returns how far it came, and what damage it met."""
-        offset = max(delivery.first, reading.next_offset)
-        loss = None
-        while offset < delivery.next and not reading.full:
-            try:
-                data, offset = await self._channel.read_frames(
-                    offset, reading.room_bytes, delivery.next - offset
-                )
-            except DataLoss as error:
-                loss = error
-                break
-            reading.add(data, offset)
-        return min(delivery.next, offset), loss
+        return Fetched(frames, taken, lease_until_ms, epoch)
 
     def _hand_back(self, consumer: str, ranges: list[Range], epoch: int) -> None:
         if ranges:
@@ -259,46 +215,7 @@ class GroupRunner:
         plan = self.group.commit(offset, self._channel.durable_offset, self._now_ms())
         await self.settle(plan)
 
-    async def lag(self) -> Lag:
-        """How far the group is behind, in messages, bytes and seconds.
-
-        Raises:
-            MQError: The channel can't be read.
-        """
-        stats = self.group.stats(self._channel.durable_offset, self._now_ms())
-        if stats.oldest_offset is None:
-            return Lag(stats, 0, 0.0)
-        position = await self._channel.locate(
-            max(stats.oldest_offset, self._channel.log_start_offset)
-        )
-        age_s = (self._broker.clock_ns() - position.append_time_ns) / 1e9
-        return Lag(stats, position.bytes_after, max(age_s, 0.0))
-
-    def gauges(self) -> GroupGauges:
-        """What the metrics show, without waiting for anything."""
-        stats = self.group.stats(self._channel.durable_offset, self._now_ms())
-        seconds: float | None = 0.0
-        if stats.oldest_offset is not None:
-            offset = max(stats.oldest_offset, self._channel.log_start_offset)
-            position = self._channel.locate_now(offset)
-            seconds = None
-            if position is not None:
-                age_s = (self._broker.clock_ns() - position.append_time_ns) / 1e9
-                seconds = max(age_s, 0.0)
-        return GroupGauges(
-            channel=self._channel.name,
-            group=self.name,
-            messages_behind=stats.behind,
-            seconds_behind=seconds,
-            in_flight=stats.in_flight,
-            waiting=stats.waiting,
-            acked=stats.acked,
-            redelivered=stats.redelivered,
-            dead=stats.dead,
-            expired=stats.expired,
-        )
-
-    # ---- Durability -------------------------------------------------------
+    # ---- What it is made of -----------------------------------------------
 
     async def settle(self, plan: Plan) -> None:
         """Make a plan durable; it has taken effect when this returns.
@@ -307,195 +224,60 @@ class GroupRunner:
             MQError: The journal refused it, and nothing happened; or it can't
                 tell, and the group takes no calls until it is recovered.
         """
-        if not plan.events:
-            self._after()
-            return
-        settling = _Settling(plan, self._broker.loop.create_future())
-        self._unsettled.append(settling)
+        await self._settler.settle(plan)
 
-        def told(outcome: Published, _: Durability) -> None:
-            settling.said = outcome
-            self._settle_ready()
+    def notify(self) -> None:
+        """New records are durable: let a waiting consumer look, which lets the next."""
+        self._waiting.notify()
 
-        try:
-            self._groups.journal.append(ENTRY, self.id, plan.to_bytes(), told)
-        except MQError as error:
-            settling.said = error
-            self._settle_ready()
-        await settling.done
+    def close(self, failure: MQError | None) -> None:
+        """Let go of the timer and of waiting consumers.
 
-    def _settle_ready(self) -> None:
-        """Settle, in their order, the plans that the journal has spoken of."""
-        while self._unsettled and self._unsettled[0].said is not None:
-            plan, done, said = self._unsettled.popleft().parts()
-            if self.failure is not None:
-                _tell(done, self.failure)
-            elif not isinstance(said, MQError):
-                self.group.confirm(plan, self._now_ms())
-                _tell(done, None)
-            elif isinstance(said, (ResourceExhausted, Unavailable)):
-                self.group.abandon(plan, self._now_ms())
-                _tell(done, said)
-            else:
-                # Whether the entry is there, only opening the journal again can tell.
-                self.failure = ChannelFailed(
-                    f"group {self.name} takes no calls until the broker is restarted: {said}"
-                )
-                _tell(done, self.failure)
-        self._after()
+        Args:
+            failure: What everyone is told from now on; None: the broker stops, and
+                they are told that.
+        """
+        if failure is not None:
+            self._settler.failure = failure
+        self._stop_timer()
+        self._waiting.end()
 
     def _check(self) -> None:
         if self.failure is not None:
             raise self.failure
-        if self._broker.stopping:
-            raise Unavailable("the broker is stopping; try again in a moment")
-
-    # ---- Waiting and time -------------------------------------------------
+        if self._shared.stopping:
+            raise stopping_error()
 
     def _now_ms(self) -> int:
-        return self._broker.now_ms()
+        return self._shared.now_ms()
 
-    async def _wait(self, deadline_s: float) -> bool:
-        """Wait until there may be something; False: not any longer."""
-        left_s = deadline_s - self._broker.loop.time()
-        if left_s <= 0 or self._broker.stopping:
-            return False
-        woken: asyncio.Future[None] = self._broker.loop.create_future()
-        self._waiting.append(woken)
-        self._broker.stats.waiting_pulls += 1
-        try:
-            await asyncio.wait_for(asyncio.shield(woken), left_s)
-        except TimeoutError:
-            return False
-        except asyncio.CancelledError:
-            if woken.done():
-                self.notify()
-            raise
-        finally:
-            self._broker.stats.waiting_pulls -= 1
-            if not woken.done():
-                self._waiting.remove(woken)
-                woken.cancel()
-        return True
-
-    def notify(self) -> None:
-        """Something may be there: let one waiting consumer look, which lets the next."""
-        while self._waiting:
-            woken = self._waiting.popleft()
-            if not woken.done():
-                woken.set_result(None)
-                return
-
-    def end_waiting(self) -> None:
-        """Let all waiting consumers look: the broker stops."""
-        waiting, self._waiting = self._waiting, deque()
-        for woken in waiting:
-            if not woken.done():
-                woken.set_result(None)
+    @property
+    def _alive(self) -> bool:
+        return self.failure is None and not self._shared.stopping
 
     def _after(self) -> None:
         """After anything that may have changed what comes next."""
-        if self.failure is None and not self._broker.stopping:
-            if self._waiting and self._has_more():
-                self.notify()
-            self._groups.letters_due(self)
+        if self._alive:
+            if self._waiting and self._feed.has_more:
+                self._waiting.notify()
             self._reschedule()
-        self._groups.changed()
-
-    def _has_more(self) -> bool:
-        group = self.group
-        return group.deliverable(self._now_ms()) or group.read_offset < self._channel.durable_offset
+        self._groups.changed(self)
 
     def _reschedule(self) -> None:
         """Set the one timer to when something happens by itself."""
+        self._stop_timer()
+        now_ms = self._now_ms()
+        next_ms = self.group.next_event_ms(now_ms)
+        if next_ms is not None and self._alive:
+            delay_ms = min(max(next_ms - now_ms, 1), _TIMER_MS_MAX)
+            self._timer = self._shared.loop.call_later(delay_ms / 1000, self._expire)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now_ms = self._now_ms()
-        next_ms = self.group.next_event_ms(now_ms)
-        if next_ms is not None and not self._broker.stopping:
-            delay_ms = min(max(next_ms - now_ms, 1), _TIMER_MS_MAX)
-            self._timer = self._broker.loop.call_later(delay_ms / 1000, self._expire)
 
     def _expire(self) -> None:
         self._timer = None
-        if self.failure is None and not self._broker.stopping:
+        if self._alive:
             self._groups.spawn(self.settle(self.group.expire(self._now_ms())))
-
-    def close(self) -> None:
-        """Let go of timers and waiting consumers."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.end_waiting()
-
-
-class _Settling:
-    """A plan on its way through the journal."""
-
-    __slots__ = ("done", "plan", "said")
-
-    def __init__(self, plan: Plan, done: asyncio.Future[None]) -> None:
-        self.plan = plan
-        self.done = done
-        self.said: Published | None = None
-
-    def parts(self) -> tuple[Plan, asyncio.Future[None], Published | None]:
-        """All of it."""
-        return self.plan, self.done, self.said
-
-
-class _Reading:
-    """The frames gathered for one answer."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._size = 0
-        self.parts: list[bytes] = []
-        # One past the last record gathered; ranges are read in order of offset.
-        self.next_offset = 0
-
-    @property
-    def room_bytes(self) -> int:
-        """How much more may be gathered."""
-        return max(self._max_bytes - self._size, 1)
-
-    @property
-    def full(self) -> bool:
-        """Whether that is nothing."""
-        return self._size >= self._max_bytes
-
-    def add(self, data: bytes, next_offset: int) -> None:
-        """Gather frames."""
-        self.parts.append(data)
-        self._size += len(data)
-        self.next_offset = next_offset
-
-
-def _without(deliveries: list[Delivery], taken: list[Delivery]) -> list[Range]:
-    """The part of ``deliveries`` that is not in ``taken``, which is the beginning of it."""
-    rest: list[Range] = []
-    for position, delivery in enumerate(deliveries):
-        first = taken[position].next if position < len(taken) else delivery.first
-        if first < delivery.next:
-            rest.append((first, delivery.next))
-    return rest
-
-
-def _outside(ranges: list[Range], first: int, following: int) -> list[Range]:
-    """The parts of ranges that are not in ``[first, following)``."""
-    parts = [
-        part
-        for start, end in ranges
-        for part in ((start, min(end, first)), (max(start, following), end))
-    ]
-    return [(start, end) for start, end in parts if start < end]
-
-
-def _tell(done: asyncio.Future[None], error: MQError | None) -> None:
-    if done.done():
-        return
-    if error is None:
-        done.set_result(None)
-    else:
-        done.set_exception(error)

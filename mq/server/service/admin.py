@@ -39,7 +39,7 @@ class AdminHandlers:
         config = config_of(request.config)
 
         async def create() -> bytes:
-            await self._broker.create(request.channel, config)
+            await self._broker.channels.create(request.channel, config)
             return b""
 
         self._tasks.spawn(call, create())
@@ -48,11 +48,11 @@ class AdminHandlers:
         """A page of channels, by name."""
         request = parse(pb.ListChannelsRequest, call.request)
         size = min(request.page_size or _PAGE_SIZE_DEFAULT, _PAGE_SIZE_MAX)
-        names = self._broker.names(request.prefix, request.page_token)
+        names = self._broker.channels.names(request.prefix, request.page_token)
         infos = [
             pb.ChannelInfo(name=name, id=meta.id.hex(), created_ns=meta.created_ns)
             for name in names[:size]
-            for meta in (self._broker.get(name).meta,)
+            for meta in (self._broker.channels.get(name).meta,)
         ]
         token = names[size - 1] if len(names) > size else ""
         response = pb.ListChannelsResponse(channels=infos, next_page_token=token)
@@ -61,7 +61,7 @@ class AdminHandlers:
     def describe_channel(self, call: Call) -> None:
         """All that is known of a channel."""
         request = parse(pb.DescribeChannelRequest, call.request)
-        channel = self._broker.get(request.channel)
+        channel = self._broker.channels.get(request.channel)
 
         async def describe() -> bytes:
             return await self._info(channel)
@@ -74,7 +74,7 @@ class AdminHandlers:
         config = config_of(request.config)
 
         async def configure() -> bytes:
-            channel = await self._broker.configure(request.channel, config)
+            channel = await self._broker.channels.configure(request.channel, config)
             return await self._info(channel)
 
         self._tasks.spawn(call, configure())
@@ -82,17 +82,17 @@ class AdminHandlers:
     def purge_channel(self, call: Call) -> None:
         """Remove old records, or tell what would be removed."""
         request = parse(pb.PurgeChannelRequest, call.request)
-        channel = self._broker.get(request.channel)
+        channel = self._broker.channels.get(request.channel)
 
         async def purge() -> bytes:
-            await self._broker.opened(channel)
+            await channel.life.resolve()
             which = request.WhichOneof("through")
             before = None
             if which == "before_offset":
                 before = request.before_offset
             elif which == "before_time_ns":
-                before = await channel.offset_at(max(request.before_time_ns, 0))
-            removals = await channel.purge(before, dry_run=request.dry_run)
+                before = await channel.reads.offset_at(max(request.before_time_ns, 0))
+            removals = await channel.upkeep.purge(before, dry_run=request.dry_run)
             return pb.PurgeChannelResponse(
                 removed=[
                     pb.PurgedSegment(
@@ -110,7 +110,7 @@ class AdminHandlers:
         self._tasks.spawn(call, purge())
 
     async def _info(self, channel: Channel) -> bytes:
-        await self._broker.opened(channel)
+        await channel.life.resolve()
         return info_of(channel, self._broker.days_to_full()).SerializeToString()
 
     def delete_channel(self, call: Call) -> None:
@@ -118,7 +118,7 @@ class AdminHandlers:
         request = parse(pb.DeleteChannelRequest, call.request)
 
         async def delete() -> bytes:
-            await self._broker.delete(request.channel)
+            await self._broker.channels.delete(request.channel)
             return b""
 
         self._tasks.spawn(call, delete())
@@ -148,10 +148,10 @@ def info_of(channel: Channel, days_to_full: float) -> pb.ChannelInfo:
         }
     )
     # In force, wherever they come from.
-    config.segment_bytes = channel.segment_bytes
-    config.durability = WIRE_DURABILITY[channel.durability]
-    config.max_message_bytes = channel.max_message_bytes
-    records_per_second, bytes_per_second = channel.rates()
+    config.segment_bytes = channel.life.settings.segment_bytes
+    config.durability = WIRE_DURABILITY[channel.life.settings.durability]
+    config.max_message_bytes = channel.life.settings.max_message_bytes
+    records_per_second, bytes_per_second = channel.queue.rates()
     info = pb.ChannelInfo(
         name=channel.name,
         id=channel.meta.id.hex(),
@@ -159,12 +159,12 @@ def info_of(channel: Channel, days_to_full: float) -> pb.ChannelInfo:
         log_start_offset=channel.log_start_offset,
         durable_offset=channel.durable_offset,
         created_ns=channel.meta.created_ns,
-        last_append_time_ns=channel.last_append_time_ns,
+        last_append_time_ns=channel.life.last_append_time_ns,
         state=_state_of(channel),
-        state_reason=channel.reason or "",
+        state_reason=channel.life.reason or "",
         publish_records_per_second=records_per_second,
         publish_bytes_per_second=bytes_per_second,
-        waiting_pulls=len(channel.waiters),
+        waiting_pulls=len(channel.pulls.waiters),
         days_to_full=days_to_full,
     )
     if log is not None:
@@ -181,4 +181,4 @@ def info_of(channel: Channel, days_to_full: float) -> pb.ChannelInfo:
 def _state_of(channel: Channel) -> pb.ChannelState:
     if channel.state is State.FAILED:
         return pb.CHANNEL_STATE_FAILED
-    return pb.CHANNEL_STATE_READ_ONLY if channel.reason else pb.CHANNEL_STATE_OK
+    return pb.CHANNEL_STATE_READ_ONLY if channel.life.reason else pb.CHANNEL_STATE_OK

@@ -60,7 +60,7 @@ class GroupHandlers:
     def fetch(self, call: Call) -> None:
         """Lease records, making the group if there is none."""
         request = parse(pb.FetchRequest, call.request)
-        channel = self._broker.get(request.channel)
+        channel = self._broker.channels.get(request.channel)
         wait_s = wait_seconds(self._broker, call, request.max_wait_ms)
 
         async def fetch() -> bytes:
@@ -150,7 +150,7 @@ class GroupHandlers:
     def create_group(self, call: Call) -> None:
         """Make a group, or change the settings of one that exists."""
         request = parse(pb.CreateGroupRequest, call.request)
-        channel = self._broker.get(request.channel)
+        channel = self._broker.channels.get(request.channel)
 
         async def create() -> bytes:
             runner = await self._made(
@@ -164,14 +164,14 @@ class GroupHandlers:
         """All groups, of one channel or of all."""
         request = parse(pb.ListGroupsRequest, call.request)
         broker = self._broker
-        names = [request.channel] if request.channel else broker.names()
-        channels = [broker.get(name) for name in names]
+        names = [request.channel] if request.channel else broker.channels.names()
+        channels = [broker.channels.get(name) for name in names]
 
         async def list_all() -> bytes:
             infos = []
             for channel in channels:
-                if broker.has_groups(channel):
-                    groups = await broker.groups_of(channel)
+                if broker.groups.exist(channel):
+                    groups = await broker.groups.of(channel)
                     infos += [await self._info(channel, runner) for runner in groups.runners]
             return pb.ListGroupsResponse(groups=infos).SerializeToString()
 
@@ -187,7 +187,7 @@ class GroupHandlers:
         request = parse(pb.SeekGroupRequest, call.request)
 
         async def seek() -> bytes:
-            channel = self._broker.get(request.channel)
+            channel = self._broker.channels.get(request.channel)
             runner = await self._runner(request.channel, request.group)
             await runner.seek(await self._offset(channel, request.start))
             return (await self._info(channel, runner)).SerializeToString()
@@ -199,7 +199,7 @@ class GroupHandlers:
         request = parse(pb.DeleteGroupRequest, call.request)
 
         async def delete() -> bytes:
-            groups = await self._broker.groups_of(self._broker.get(request.channel))
+            groups = await self._broker.groups.of(self._broker.channels.get(request.channel))
             await groups.delete(request.group)
             return b""
 
@@ -210,8 +210,9 @@ class GroupHandlers:
         request = parse(pb.RedriveGroupRequest, call.request)
 
         async def redrive() -> bytes:
-            groups = await self._broker.groups_of(self._broker.get(request.channel))
-            count = await groups.redrive(groups.get(request.group), request.max_records)
+            channel = self._broker.channels.get(request.channel)
+            runner = await self._runner(request.channel, request.group)
+            count = await self._broker.groups.redrive(channel, runner, request.max_records)
             return pb.RedriveGroupResponse(record_count=count).SerializeToString()
 
         self._tasks.spawn(call, redrive())
@@ -219,7 +220,7 @@ class GroupHandlers:
     def commit_offset(self, call: Call) -> None:
         """Move the cursor of a reader that wants no leases, making the group if need be."""
         request = parse(pb.CommitOffsetRequest, call.request)
-        channel = self._broker.get(request.channel)
+        channel = self._broker.channels.get(request.channel)
 
         async def commit() -> bytes:
             runner = await self._made(
@@ -233,10 +234,10 @@ class GroupHandlers:
     def committed_offset(self, call: Call) -> None:
         """Where such a reader goes on; nothing if the group does not exist."""
         request = parse(pb.CommittedOffsetRequest, call.request)
-        channel = self._broker.get(request.channel)
+        channel = self._broker.channels.get(request.channel)
 
         async def committed() -> bytes:
-            groups = await self._broker.groups_of(channel)
+            groups = await self._broker.groups.of(channel)
             found = [r.group.committed for r in groups.runners if r.name == request.group]
             return pb.CommittedOffsetResponse(
                 offset=found[0] if found else None
@@ -247,7 +248,7 @@ class GroupHandlers:
     # ---- Shared -----------------------------------------------------------
 
     async def _runner(self, channel: str, group: str) -> GroupRunner:
-        groups = await self._broker.groups_of(self._broker.get(channel))
+        groups = await self._broker.groups.of(self._broker.channels.get(channel))
         return groups.get(group)
 
     async def _made(
@@ -259,7 +260,7 @@ class GroupHandlers:
         *,
         change: bool,
     ) -> GroupRunner:
-        groups = await self._broker.groups_of(channel)
+        groups = await self._broker.groups.of(channel)
         existing = next((r for r in groups.runners if r.name == name), None)
         if existing is None:
             offset = await self._offset(channel, start)
@@ -270,12 +271,12 @@ class GroupHandlers:
 
     async def _offset(self, channel: Channel, start: pb.StartPosition) -> int:
         """The offset that a start stands for; absent is the beginning."""
-        await channel.ready()
+        await channel.life.ready()
         which = start.WhichOneof("start")
         if which == "offset":
             return start.offset
         if which == "time_ns":
-            return await channel.offset_at(max(start.time_ns, 0))
+            return await channel.reads.offset_at(max(start.time_ns, 0))
         if which is None or start.position == pb.OFFSET_BEGINNING:
             return channel.log_start_offset
         if start.position == pb.OFFSET_LATEST:
@@ -286,14 +287,14 @@ class GroupHandlers:
 
     def _spawn_info(self, call: Call, channel_name: str, group_name: str) -> None:
         async def info() -> bytes:
-            channel = self._broker.get(channel_name)
+            channel = self._broker.channels.get(channel_name)
             runner = await self._runner(channel_name, group_name)
             return (await self._info(channel, runner)).SerializeToString()
 
         self._tasks.spawn(call, info())
 
     async def _info(self, channel: Channel, runner: GroupRunner) -> pb.GroupInfo:
-        lag = await runner.lag()
+        lag = await runner.meter.lag()
         stats, config = lag.stats, runner.group.config
         return pb.GroupInfo(
             channel=channel.name,

@@ -32,7 +32,7 @@ def known_channel(broker: Broker, name: str) -> Channel:
         InvalidArgument: No name was given.
         ChannelMissing: There is no such channel.
     """
-    channel = broker.find(name)
+    channel = broker.channels.find(name)
     if channel is None:
         if not name:
             raise InvalidArgument("channel is empty; name the channel")
@@ -61,7 +61,7 @@ class PublishHandlers:
     def publish_batch(self, call: Call) -> None:
         """Append a batch, all or nothing."""
         request = parse(pb.PublishBatchRequest, call.request)
-        channel = self._broker.get(request.channel)
+        channel = self._broker.channels.get(request.channel)
         wanted = durability(request.durability)
         records = request.records
         crc = crc32c(records)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mq.broker.broker import Broker
 from mq.broker.channel import Channel
+from mq.broker.life import Life
 from mq.broker.store import ReadResult
 from mq.broker.waiters import Pull
 from mq.errors import InvalidArgument, MQError
@@ -19,14 +20,16 @@ _MAX_BYTES_DEFAULT = 1 << 20
 _MAX_BYTES_LIMIT = 32 << 20
 # A wait has an end; clients pull again.
 _MAX_WAIT_S = 300.0
-# A long poll ends this long before its client would give up on it.
-_DEADLINE_SLACK_S = 0.05
+# A long poll ends before its client would give up on it: by a tenth of the time
+# it has, within these limits, for a busy broker and the way back.
+_DEADLINE_SLACK_MIN_S = 0.05
+_DEADLINE_SLACK_MAX_S = 1.0
 
 # PullResponse behind its batches: start, next, log start and durable offset.
 _TRAILER = struct.Struct("<BQBQBQBQ")
 
 
-def encode_response(channel: Channel, result: ReadResult) -> bytes:
+def encode_response(life: Life, result: ReadResult) -> bytes:
     """A serialized ``PullResponse``: the frames as they lie on disk, then the offsets."""
     return result.join(
         _TRAILER.pack(
@@ -35,9 +38,9 @@ def encode_response(channel: Channel, result: ReadResult) -> bytes:
             0x19,
             result.next_offset,
             0x21,
-            channel.log_start_offset,
+            life.log_start_offset,
             0x29,
-            channel.durable_offset,
+            life.durable_offset,
         )
     )
 
@@ -47,7 +50,9 @@ def wait_seconds(broker: Broker, call: Call, max_wait_ms: int) -> float:
     wait_s = min(max_wait_ms / 1000, _MAX_WAIT_S)
     deadline = call.deadline if max_wait_ms else None
     if deadline is not None:
-        wait_s = min(wait_s, deadline - broker.loop.time() - _DEADLINE_SLACK_S)
+        left_s = deadline - broker.loop.time()
+        slack_s = min(max(left_s / 10, _DEADLINE_SLACK_MIN_S), _DEADLINE_SLACK_MAX_S)
+        wait_s = min(wait_s, left_s - slack_s)
     return max(wait_s, 0.0)
 
 
@@ -60,7 +65,7 @@ class PullHandlers:
     def pull(self, call: Call) -> None:
         """Answer with batches from a start."""
         request = parse(pb.PullRequest, call.request)
-        channel = self._broker.get(request.channel)
+        channel = self._broker.channels.get(request.channel)
         wait_s = wait_seconds(self._broker, call, request.max_wait_ms)
 
         def answer(outcome: bytes | MQError) -> None:
@@ -78,10 +83,10 @@ class PullHandlers:
                 min(request.max_bytes or _MAX_BYTES_DEFAULT, _MAX_BYTES_LIMIT),
                 request.max_records,
                 wait_s,
-                lambda result: encode_response(channel, result),
+                lambda result: encode_response(channel.life, result),
                 answer,
             )
-            call.on_cancel = lambda: channel.abandon(pull)
+            call.on_cancel = lambda: channel.pulls.abandon(pull)
             channel.pull(pull)
 
         self._resolve(channel, request, call, go)
@@ -100,11 +105,11 @@ class PullHandlers:
                     raise outcome
                 go(outcome)
 
-            channel.seek_time(max(request.time_ns, 0), guarded(call, found))
+            channel.reads.seek_time(max(request.time_ns, 0), guarded(call, found))
         elif start is None or request.position == pb.OFFSET_BEGINNING:
-            channel.when_open(guarded(call, lambda: go(channel.log_start_offset)))
+            channel.life.when_open(guarded(call, lambda: go(channel.log_start_offset)))
         elif request.position == pb.OFFSET_LATEST:
-            channel.when_open(guarded(call, lambda: go(channel.durable_offset)))
+            channel.life.when_open(guarded(call, lambda: go(channel.durable_offset)))
         else:
             raise InvalidArgument(
                 "position is unknown; use OFFSET_BEGINNING or OFFSET_LATEST, an offset or a time"

@@ -44,7 +44,7 @@ class SubscribeHandler:
         if request.offset not in (pb.OFFSET_BEGINNING, pb.OFFSET_LATEST):
             raise InvalidArgument("offset is unknown; use OFFSET_BEGINNING or OFFSET_LATEST")
         interval_s = (request.pull_interval or _INTERVAL_DEFAULT_MS) / 1000
-        await self._broker.opened(channel)
+        await channel.life.resolve()
         latest = request.offset == pb.OFFSET_LATEST
         offset = channel.durable_offset if latest else channel.log_start_offset
         loop = self._broker.loop
@@ -86,7 +86,7 @@ class SubscribeHandler:
             _READ_BYTES,
             count_max,
             wait_s,
-            lambda result: encode_response(channel, result),
+            lambda result: encode_response(channel.life, result),
             answer,
         )
         try:
@@ -95,7 +95,7 @@ class SubscribeHandler:
         except ChannelNotFound as error:
             raise ChannelMissing(error.message) from None
         finally:
-            channel.abandon(pull)
+            channel.pulls.abandon(pull)
         if isinstance(outcome, ChannelNotFound):
             raise ChannelMissing(outcome.message)
         if isinstance(outcome, MQError):

@@ -53,10 +53,10 @@ async def make(
     broker: Broker, count: int = 0, config: GroupConfig | None = None, name: str = "jobs"
 ) -> tuple[Channel, GroupRunner]:
     """A channel with messages ``0``, ``1``, … and a group ``workers`` at its beginning."""
-    channel = await broker.create(name, ChannelConfig())
+    channel = await broker.channels.create(name, ChannelConfig())
     if count:
         await publish_batch(channel, *(b"%d" % n for n in range(count)))
-    groups = await broker.groups_of(channel)
+    groups = await broker.groups.of(channel)
     return channel, await groups.create("workers", config or GroupConfig(), 0)
 
 
@@ -193,7 +193,7 @@ async def test_acknowledgements_survive_a_restart_and_leases_don_t(start: StartB
     await group.nack("c", [(3, 4)], 0, "")
     await broker.stop(5)
     again = await start()
-    groups = await again.groups_of(again.get(channel.name))
+    groups = await again.groups.of(again.channels.get(channel.name))
     recovered = groups.get("workers")
     deliveries = await take_all(recovered)
     assert sorted(deliveries) == [2, 3, 5, 6, 7, 8, 9]
@@ -207,15 +207,15 @@ async def test_a_snapshot_stands_for_the_journal_before_it(
     monkeypatch.setattr("mq.broker.coordinator.groups._SNAPSHOT_EVERY_BYTES", 2000)
     broker = await start()
     channel, group = await make(broker, 3000)
-    await broker.configure(channel.name, ChannelConfig(segment_bytes=1 << 16))
-    hidden = (await broker.groups_of(channel)).journal.log
+    await broker.channels.configure(channel.name, ChannelConfig(segment_bytes=1 << 16))
+    hidden = (await broker.groups.of(channel)).journal.log
     await take(group, "c", 3000)
     for n in range(0, 3000, 2):
         await group.ack("c", [(n, n + 1)])
-    await until(lambda: not hidden.busy)
+    await until(lambda: not hidden.queue.busy)
     await broker.stop(5)
     again = await start()
-    groups = await again.groups_of(again.get(channel.name))
+    groups = await again.groups.of(again.channels.get(channel.name))
     recovered = groups.get("workers")
     assert recovered.group.stats(3000, 0).acked == 1500
     assert recovered.group.stats(3000, 0).behind == 1500
@@ -231,10 +231,10 @@ async def test_too_often_delivered_is_dead_once(start: StartBroker) -> None:
     for _ in range(2):
         fetched = await take(group, "c", wait_s=15)
         await group.nack("c", ranges(fetched), 0, "can't parse")
-    await until(lambda: broker.find("jobs.dead") is not None)
-    dead = broker.get("jobs.dead")
+    await until(lambda: broker.channels.find("jobs.dead") is not None)
+    dead = broker.channels.get("jobs.dead")
     await until(lambda: dead.durable_offset == 1 and not group.group.dead_letters(1))
-    data, _ = await dead.read_frames(0, 1 << 20)
+    data, _ = await dead.reads.frames(0, 1 << 20)
     record = find_record(data, 0)
     assert record is not None
     assert (record.content, record.key) == (b"poison", b"k")
@@ -259,17 +259,19 @@ async def test_a_dead_letter_published_before_a_crash_is_not_published_again(
     fetched = await take(group, "c")
     await group.nack("c", ranges(fetched), 0, "bad")
     dead_name = f"{channel.name}.dead"
-    await until(lambda: (d := broker.find(dead_name)) is not None and d.durable_offset == 8)
+    await until(
+        lambda: (d := broker.channels.find(dead_name)) is not None and d.durable_offset == 8
+    )
     await broker.stop(5)
     again = await start()
-    groups = await again.groups_of(again.get(channel.name))
+    groups = await again.groups.of(again.channels.get(channel.name))
     recovered = groups.get("workers")
-    dead = again.get(dead_name)
+    dead = again.channels.get(dead_name)
     await until(lambda: not recovered.group.dead_letters(1))
     assert dead.durable_offset == 20
     offsets = []
     for offset in range(20):
-        record = find_record((await dead.read_frames(offset, 1, 1))[0], offset)
+        record = find_record((await dead.reads.frames(offset, 1, 1))[0], offset)
         assert record is not None
         offsets.append(int(dict(record.headers)["mq-dead-offset"]))
     assert offsets == list(range(20))
@@ -282,10 +284,9 @@ async def test_redriven_letters_come_back(start: StartBroker) -> None:
     fetched = await take(group, "c")
     await group.nack("c", ranges(fetched), 0, "bad")
     await until(lambda: not group.group.dead_letters(1))
-    groups = await broker.groups_of(channel)
-    assert await groups.redrive(group, 2) == 2
-    assert await groups.redrive(group, 0) == 1
-    assert await groups.redrive(group, 0) == 0
+    assert await broker.groups.redrive(channel, group, 2) == 2
+    assert await broker.groups.redrive(channel, group, 0) == 1
+    assert await broker.groups.redrive(channel, group, 0) == 0
     again = await take(group, "c")
     assert contents(again) == [b"0", b"1", b"2"]
     record = find_record(b"".join(again.frames), 3)
@@ -360,18 +361,18 @@ async def test_retention_waits_for_the_groups_and_they_go_with_it(start: StartBr
     """Held until acknowledged if the channel says so; otherwise the group is trimmed."""
     broker = await start(segment_bytes=1 << 16)
     config = ChannelConfig(retention_bytes=1 << 16, retain_unacknowledged=True)
-    channel = await broker.create("jobs", config)
-    groups = await broker.groups_of(channel)
+    channel = await broker.channels.create("jobs", config)
+    groups = await broker.groups.of(channel)
     group = await groups.create("workers", GroupConfig(), 0)
     for _ in range(30):
         await publish_batch(channel, bytes(10_000))
-    await until(lambda: not channel.busy)
+    await until(lambda: not channel.queue.busy)
     assert channel.log_start_offset == 0
     fetched = await take(group, "c", 20, max_bytes=10 << 20)
     await group.ack("c", ranges(fetched))
-    await channel.purge(None, dry_run=False)
+    await channel.upkeep.purge(None, dry_run=False)
     assert 0 < channel.log_start_offset <= 20
-    await channel.purge(30, dry_run=False)
+    await channel.upkeep.purge(30, dry_run=False)
     assert (await take(group, "c", 30)).deliveries == []
     assert group.group.floor == 30
 
@@ -380,14 +381,14 @@ async def test_retention_after_a_restart_asks_the_groups_first(start: StartBroke
     """Nothing unacknowledged goes before the groups are recovered."""
     broker = await start()
     config = ChannelConfig(retention_ms=1, retain_unacknowledged=True)
-    channel = await broker.create("jobs", config)
-    groups = await broker.groups_of(channel)
+    channel = await broker.channels.create("jobs", config)
+    groups = await broker.groups.of(channel)
     await groups.create("workers", GroupConfig(), 0)
     await publish_batch(channel, b"x")
     await broker.stop(5)
     again = await start(retention_interval_s=0.01)
-    channel = again.get("jobs")
-    await until(lambda: channel.groups is not None and len(log_of(channel).segments) == 2)
+    channel = again.channels.get("jobs")
+    await until(lambda: again.groups.in_use(channel) and len(log_of(channel).segments) == 2)
     await asyncio.sleep(0.05)
     assert channel.log_start_offset == 0
 
@@ -404,8 +405,8 @@ async def test_damage_is_told_to_the_consumer_that_has_it(start: StartBroker) ->
     raw[raw.index(b"1" * 50)] ^= 1
     path.write_bytes(raw)
     again = await start()
-    channel = again.get("jobs")
-    group = (await again.groups_of(channel)).get("workers")
+    channel = again.channels.get("jobs")
+    group = (await again.groups.of(channel)).get("workers")
     first = await take(group, "c")
     assert contents(first) == [b"0" * 50]
     with pytest.raises(DataLoss) as caught:
@@ -421,12 +422,12 @@ async def test_lag_is_in_messages_bytes_and_seconds(start: StartBroker) -> None:
     broker = await start(clock_ns=lambda: now[0])
     _, group = await make(broker, 10)
     now[0] += 7 * SECOND_NS
-    lag = await group.lag()
+    lag = await group.meter.lag()
     assert lag.stats.behind == 10
     assert lag.bytes_behind > 10
     assert lag.seconds_behind == 7.0
     await group.ack("c", ranges(await take(group, "c")))
-    lag = await group.lag()
+    lag = await group.meter.lag()
     assert (lag.stats.behind, lag.bytes_behind, lag.seconds_behind) == (0, 0, 0.0)
 
 
@@ -448,7 +449,7 @@ async def test_groups_are_made_once_listed_and_deleted(start: StartBroker) -> No
     """A second creation finds the first; a deleted group is unknown, and can be made anew."""
     broker = await start()
     channel, group = await make(broker, 3)
-    groups = await broker.groups_of(channel)
+    groups = await broker.groups.of(channel)
     assert await groups.create("workers", GroupConfig(), 2) is group
     made = await asyncio.gather(*(groups.create("b", GroupConfig(), 0) for _ in range(3)))
     assert made[0] is made[1] is made[2]
@@ -460,7 +461,7 @@ async def test_groups_are_made_once_listed_and_deleted(start: StartBroker) -> No
         await take(group)
     await broker.stop(5)
     again = await start()
-    recovered = await again.groups_of(again.get(channel.name))
+    recovered = await again.groups.of(again.channels.get(channel.name))
     assert [runner.name for runner in recovered.runners] == ["b"]
 
 
@@ -470,14 +471,14 @@ async def test_a_bad_group_name_is_refused(start: StartBroker, name: str) -> Non
     broker = await start()
     channel, _ = await make(broker)
     with pytest.raises(InvalidArgument):
-        await (await broker.groups_of(channel)).create(name, GroupConfig(), 0)
+        await (await broker.groups.of(channel)).create(name, GroupConfig(), 0)
 
 
 async def test_a_start_past_the_end_is_refused_and_nothing_is_made(start: StartBroker) -> None:
     """The error says where the channel is."""
     broker = await start()
     channel, _ = await make(broker, 3)
-    groups = await broker.groups_of(channel)
+    groups = await broker.groups.of(channel)
     with pytest.raises(OffsetOutOfRange):
         await groups.create("late", GroupConfig(), 4)
     assert [runner.name for runner in groups.runners] == ["workers"]
@@ -487,7 +488,7 @@ async def test_dead_letters_to_its_own_channel_are_refused(start: StartBroker) -
     """They would come back for ever."""
     broker = await start()
     channel, group = await make(broker)
-    groups = await broker.groups_of(channel)
+    groups = await broker.groups.of(channel)
     with pytest.raises(InvalidArgument, match="own channel"):
         await groups.configure(group, GroupConfig(dead_letter_channel="jobs"))
 
@@ -498,7 +499,7 @@ async def test_deleting_a_channel_deletes_its_groups(start: StartBroker) -> None
     channel, group = await make(broker, 3)
     waiting = asyncio.ensure_future(take(group, "c", 1, wait_s=0))
     await waiting
-    await broker.delete(channel.name)
+    await broker.channels.delete(channel.name)
     with pytest.raises(MQError):
         await take(group)
     assert list((broker.data_path / "groups").iterdir()) == []
