@@ -91,7 +91,7 @@ def check_goes_on(path: Path, log: Log) -> None:
 # ---- One bit ------------------------------------------------------------------
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 def test_each_bit_of_a_stopped_log(ram_path: Path) -> None:
     """After a clean stop everything was durable: nothing is lost but the frame of the bit."""
     path = ram_path / "log"
@@ -116,7 +116,7 @@ def test_each_bit_of_a_stopped_log(ram_path: Path) -> None:
         check_goes_on(path, log)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 def test_each_bit_of_a_killed_log(ram_path: Path) -> None:
     """Without a checkpoint, the last batch may look torn; the ones before it can't."""
     path = ram_path / "log"
@@ -142,7 +142,7 @@ def test_each_bit_of_a_killed_log(ram_path: Path) -> None:
         check_goes_on(path, log)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 @pytest.mark.parametrize("indexed", (True, False))
 def test_bits_of_sealed_segments(ram_path: Path, indexed: bool) -> None:
     """One frame is lost, whichever bit of whichever segment; with the index or without."""
@@ -168,7 +168,7 @@ def test_bits_of_sealed_segments(ram_path: Path, indexed: bool) -> None:
             check_goes_on(path, log)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 def test_many_bits(ram_path: Path) -> None:
     """Twenty bits flipped anywhere in the frames cost at most twenty frames."""
     path = ram_path / "log"
@@ -193,7 +193,7 @@ def test_many_bits(ram_path: Path) -> None:
 # ---- Sectors and ends ---------------------------------------------------------
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 @pytest.mark.parametrize("clean", (True, False))
 @pytest.mark.parametrize("fill_with", (b"\0", b"\xa5"))
 def test_each_sector(ram_path: Path, clean: bool, fill_with: bytes) -> None:
@@ -212,7 +212,7 @@ def test_each_sector(ram_path: Path, clean: bool, fill_with: bytes) -> None:
                 check_goes_on(path, log)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 @pytest.mark.parametrize("clean", (True, False))
 @pytest.mark.parametrize("cut", (True, False))
 def test_the_tail_is_lost_at_each_byte(ram_path: Path, clean: bool, cut: bool) -> None:
@@ -240,7 +240,7 @@ def test_the_tail_is_lost_at_each_byte(ram_path: Path, clean: bool, cut: bool) -
             # Zeros that are cut off or overwritten with zeros are no loss.
             left = (path / FIRST).read_bytes().ljust(SEGMENT_BYTES, b"\0")
             whole = 0
-            while left[: frame_at(whole + 1)] == content[: frame_at(whole + 1)]:
+            while whole < 4 and left[: frame_at(whole + 1)] == content[: frame_at(whole + 1)]:
                 whole += 1
             found, lost = read_past_damage(log)
             assert sorted(found) == list(range(3 * whole))
@@ -466,7 +466,7 @@ def test_a_newer_format(ram_path: Path, which: int) -> None:
 # ---- Footers and headers ------------------------------------------------------
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 def test_each_bit_of_a_footer(ram_path: Path) -> None:
     """Nothing is lost but time: the segment is read whole."""
     path = ram_path / "log"

@@ -207,7 +207,7 @@ def test_a_journal_of_something_else(data_dir: Path, records: bytes) -> None:
 # ---- Damage -------------------------------------------------------------------
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 def test_each_bit_of_a_sealed_segment(data_dir: Path) -> None:
     """Any flipped bit anywhere in the file is found; in a frame, with its offsets."""
     path = make(data_dir)[1]
@@ -235,7 +235,7 @@ def test_each_bit_of_a_sealed_segment(data_dir: Path) -> None:
     assert verify(data_dir).ok
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(rounds(600, 3600))
 def test_it_agrees_with_a_reader(data_dir: Path) -> None:
     """Twenty flipped bits: the offsets that it calls lost are those that can't be read."""
     make(data_dir, 100)
@@ -494,7 +494,7 @@ def test_it_knows_of_a_running_broker(data_dir: Path) -> None:
     assert not verify(data_dir).live
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(rounds(300, 3600))
 def test_no_false_alarm_while_a_log_is_written(data_dir: Path) -> None:
     """Appends, rolls, checkpoints and removals go on; each verification finds it sound."""
     lock = OS_FILES.lock(data_dir / "mq.lock")
