@@ -33,7 +33,12 @@ class AdminCalls(GroupCore):
     # ---- Reading the channel -------------------------------------------------
 
     def advance(
-        self, next_offset: int, now_ms: int, schedule: Schedule = (), keys: Sequence[Key] = ()
+        self,
+        next_offset: int,
+        now_ms: int,
+        schedule: Schedule = (),
+        keys: Sequence[Key] = (),
+        begin: int | None = None,
     ) -> Plan:
         """Take note of the records from `read_offset` up to an offset: they can be handed out.
 
@@ -44,7 +49,10 @@ class AdminCalls(GroupCore):
             now_ms: The time.
             schedule: Of those that carry a delay or expiry. May have others,
                 which have no effect.
-            keys: In a key-ordered group, one a record, from `read_offset` on.
+            keys: In a key-ordered group, one a record, from ``begin`` on.
+            begin: From where on the records were read, if that took a while:
+                `read_offset` may have gone back (a seek), and then there is no
+                effect; or on, and then only the rest has one. None: from it.
 
         Raises:
             Unavailable: The group is being moved, or a plan of `advance` is in flight.
@@ -52,8 +60,9 @@ class AdminCalls(GroupCore):
         self._commits.check_still()
         if self._advancing:
             raise Unavailable("a schedule is being written; try again")
-        begin = self.read_offset
-        if next_offset <= begin:
+        end = self.read_offset
+        begin = end if begin is None else begin
+        if begin > end or next_offset <= end:
             return Plan()
         ordered = self.config.mode is Mode.KEY_ORDERED
         assert not ordered or len(keys) == next_offset - begin, "one key a record"

@@ -104,9 +104,11 @@ class GroupCore:
         return self._ledger.active
 
     def deliverable(self, now_ms: int) -> bool:
-        """Whether a fetch is likely to find something: worth waking one that waits."""
-        self._overlay.pool.promote(now_ms, WORK_MAX)
-        return self._overlay.pool.has_some()
+        """Whether a fetch would find something: worth waking one that waits."""
+        pool = self._overlay.pool
+        pool.promote(now_ms, WORK_MAX)
+        pool.doom_expired(now_ms, WORK_MAX)
+        return pool.has_some(self._log_start, now_ms)
 
     def stats(self, end_offset: int, now_ms: int) -> GroupStats:
         """How the group is doing, in a channel with this end."""

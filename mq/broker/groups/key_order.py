@@ -146,9 +146,13 @@ class KeyPool(Pool):
 
     # ---- What goes out -------------------------------------------------------
 
-    def has_some(self) -> bool:
-        """See `Pool.has_some`; there may be nothing whose turn it is."""
-        return bool(self._ready) and bool(self._candidates)
+    def has_some(self, start: int, now_ms: int) -> bool:
+        """See `Pool.has_some`."""
+        while self._candidates:
+            if self._may_go(self._candidates[0], start, now_ms):
+                return True
+            heappop(self._candidates)
+        return False
 
     def take(self, wanted: int, start: int, now_ms: int) -> list[Range]:
         """See `Pool.take`."""
@@ -156,13 +160,9 @@ class KeyPool(Pool):
         # Those behind a message that goes out: they may go with it, in order.
         followers: list[tuple[int, _Line, int]] = []
         while wanted:
-            offset, line, position = self._next_candidate(followers)
+            offset, line, position = self._next_offset(followers, start, now_ms)
             if offset < 0:
                 break
-            if offset < start or offset in self._out or not self._ready.get(offset):
-                continue
-            if not self._is_fresh(offset, now_ms):
-                continue
             append_range(taken, offset, offset + 1)
             self._out.add(offset)
             wanted -= 1
@@ -176,18 +176,33 @@ class KeyPool(Pool):
             self.ready_count -= following - first
         return taken
 
-    def _next_candidate(
-        self, followers: list[tuple[int, _Line, int]]
+    def _next_offset(
+        self, followers: list[tuple[int, _Line, int]], start: int, now_ms: int
     ) -> tuple[int, _Line | None, int]:
-        """The lowest offset that may go: it, its line, and where in it; -1: none."""
-        while self._candidates and not (followers and followers[0][0] < self._candidates[0]):
-            offset = heappop(self._candidates)
-            line = self._line_of.get(offset)
-            if line is None:
-                return offset, None, 0
-            if not line.held and self._first_of(line) == offset:
-                return offset, line, line.head
-        return heappop(followers) if followers else (-1, None, 0)
+        """Take the lowest offset that may go: it, its line, and where in it; -1: none."""
+        while self._candidates or followers:
+            if not followers or (self._candidates and self._candidates[0] < followers[0][0]):
+                offset = heappop(self._candidates)
+                if self._may_go(offset, start, now_ms):
+                    line = self._line_of.get(offset)
+                    return offset, line, line.head if line else 0
+            else:
+                follower = heappop(followers)
+                if self._is_free(follower[0], start, now_ms):
+                    return follower
+        return -1, None, 0
+
+    def _may_go(self, offset: int, start: int, now_ms: int) -> bool:
+        """Whether a candidate can be handed out, first of its line."""
+        line = self._line_of.get(offset)
+        turn = line is None or (not line.held and self._first_of(line) == offset)
+        return turn and self._is_free(offset, start, now_ms)
+
+    def _is_free(self, offset: int, start: int, now_ms: int) -> bool:
+        """Whether a message is ready and can be read; if it has expired, it is doomed."""
+        if offset < start or offset in self._out or not self._ready.get(offset):
+            return False
+        return self._is_fresh(offset, now_ms)
 
     def _is_fresh(self, offset: int, now_ms: int) -> bool:
         """Whether a ready message has not expired; else it is doomed."""

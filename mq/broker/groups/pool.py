@@ -18,6 +18,8 @@ from mq.broker.groups.timers import Timers
 Key = bytes | None
 # How much more than the true ones a heap of expiries may hold.
 _STALE_MAX = 1024
+# How many new messages are looked at together for one that can be handed out.
+_LOOK_MAX = 1024
 
 
 class Pool:
@@ -198,12 +200,17 @@ class Pool:
 
     # ---- What goes out -------------------------------------------------------
 
-    def has_some(self) -> bool:
-        """Whether anything is ready, as of the last `promote`, or new."""
-        if not self._ready:
-            cursor = max(self.cursor, self._ledger.floor)
-            self.cursor = min(self._ledger.marks.next_unset(cursor)[0], self.end)
-        return bool(self._ready) or self.cursor < self.end
+    def has_some(self, start: int, now_ms: int) -> bool:
+        """Whether `take` would find anything."""
+        if self._ready.next_set(start):
+            return True
+        self._begin_at(start)
+        while (piece := self._next_new(_LOOK_MAX)) is not None:
+            if free := self._free(*piece, now_ms):
+                self.cursor = free[0][0]
+                return True
+            self.cursor = piece[1]
+        return False
 
     def take(self, wanted: int, start: int, now_ms: int) -> list[Range]:
         """Take out up to so many messages, to be leased.
@@ -217,9 +224,12 @@ class Pool:
         if self._ready:
             wanted = self._take_ready(taken, wanted, start, now_ms)
         if wanted:
-            # New messages below the floor expired before the cursor came to them.
-            self.cursor = max(self.cursor, start, self._ledger.floor)
-            self._take_new(taken, wanted, now_ms)
+            self._begin_at(start)
+            while wanted and (piece := self._next_new(wanted)) is not None:
+                self.cursor = piece[1]
+                for free in self._free(*piece, now_ms):
+                    append_range(taken, *free)
+                    wanted -= free[1] - free[0]
         return taken
 
     def _take_ready(self, taken: list[Range], wanted: int, start: int, now_ms: int) -> int:
@@ -233,17 +243,19 @@ class Pool:
                 wanted -= piece[1] - piece[0]
         return wanted
 
-    def _take_new(self, taken: list[Range], wanted: int, now_ms: int) -> None:
-        while wanted and self.cursor < self.end:
-            first, following = self._ledger.marks.next_unset(self.cursor)
-            following = min(following or self.end, self.end, first + wanted)
-            if first >= following:
-                self.cursor = self.end
-                return
-            self.cursor = following
-            for piece in self._free(first, following, now_ms):
-                append_range(taken, *piece)
-                wanted -= piece[1] - piece[0]
+    def _begin_at(self, start: int) -> None:
+        """Move the cursor over what can't be read, and what was done before it was reached."""
+        self.cursor = max(self.cursor, start, self._ledger.floor)
+
+    def _next_new(self, wanted: int) -> Range | None:
+        """Move the cursor to the next unmarked messages; at most so many, None: there are none."""
+        if self.cursor >= self.end:
+            return None
+        first, following = self._ledger.marks.next_unset(self.cursor)
+        self.cursor = min(first, self.end)
+        if first >= self.end:
+            return None
+        return first, min(following or self.end, self.end, first + wanted)
 
     def _free(self, first: int, following: int, now_ms: int) -> list[Range]:
         """Of unmarked messages not below the cursor, those that can be handed out.

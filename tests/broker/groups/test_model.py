@@ -64,7 +64,7 @@ class Walk:
     def check(self) -> None:
         self.machine.they_agree()
         self.machine.the_timer_misses_nothing()
-        self.machine.a_fetch_is_woken()
+        self.machine.a_fetch_is_woken_if_it_would_find_something()
 
     def arguments(self, name: str) -> tuple[Any, ...]:
         choice, number = self.random.choice, self.random.randint

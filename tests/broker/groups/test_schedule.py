@@ -71,6 +71,25 @@ def test_records_read_again_are_not_scheduled_again() -> None:
     assert shell.fetched() == [0, 2]
 
 
+def test_records_read_before_a_seek_are_not_taken_for_others() -> None:
+    """Reading takes a while: what was read is used only where it fits."""
+    shell = Shell(end=10)
+    shell.settle(shell.group.seek(4, 10, shell.now_ms))
+    for begin, following, expected in ((10, 12, 4), (2, 4, 4), (2, 6, 6), (6, 7, 7)):
+        shell.settle(shell.group.advance(following, shell.now_ms, begin=begin))
+        assert shell.group.read_offset == expected
+
+
+def test_keys_read_from_further_back_fit_all_the_same() -> None:
+    """The floor may pass records while they are read."""
+    shell = Shell(GroupConfig(mode=Mode.KEY_ORDERED))
+    shell.settle(shell.group.trim(2, shell.now_ms))
+    keys = [b"a", b"a", b"b", b"c", b"b"]
+    shell.settle(shell.group.advance(5, shell.now_ms, (), keys, begin=0))
+    shell.fetch(A, 1)
+    assert shell.fetched(B) == [3]
+
+
 def test_a_delay_that_is_over_costs_nothing() -> None:
     """Nothing is journaled, and nothing waits."""
     shell = Shell(end=0)
