@@ -10,7 +10,7 @@ from mq.log.files import Files, Handle
 from mq.log.walk import Bound, Step, walk
 
 WINDOW_BYTES: Final = 1 << 20
-_PAGE_BYTES: Final = 4096
+PAGE_BYTES: Final = 4096
 
 
 class FileReader:
@@ -40,13 +40,13 @@ class FileReader:
     def _pages(self, position: int, length: int) -> Iterator[bytes]:
         end = position + length
         while position < end:
-            after = min(end, (position // _PAGE_BYTES + 1) * _PAGE_BYTES)
+            after = min(end, (position // PAGE_BYTES + 1) * PAGE_BYTES)
             try:
                 data = self._files.read(self._handle, after - position, position)
             except OSError as error:
                 if error.errno != errno.EIO:
                     raise
-                self.unreadable.add(position // _PAGE_BYTES * _PAGE_BYTES)
+                self.unreadable.add(position // PAGE_BYTES * PAGE_BYTES)
                 data = b""
             yield data.ljust(after - position, b"\0")
             position = after

@@ -391,7 +391,8 @@ class _Check:
         checkpoint = around.checkpoint
         vouched = Bound(self.durable_through, 0)
         if around.next_base is not None:
-            vouched = Bound(around.next_base, padding_begin(data, at.position, self.capacity))
+            begin = padding_begin(data, at.position, self.capacity)
+            vouched = Bound(around.next_base, min(begin, limit))
         elif checkpoint is not None and checkpoint.durable_offset > vouched.offset:
             known = 0 if self.checkpoint is None else checkpoint.position
             vouched = Bound(checkpoint.durable_offset, known)
