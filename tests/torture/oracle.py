@@ -14,10 +14,25 @@ from mq.pb import mq_pb2 as pb
 from tests.conformance.rpc import Rpc
 from tests.torture.fault import Outcome
 from tests.torture.ledger import Ledger, digest
-from tests.torture.load import connect
+from tests.torture.load import connect, until
 from tests.torture.place import TortureServer
 
 _READ_BYTES = 4 << 20
+_ANSWER_LIMIT_S = 20.0
+
+
+def records(rpc: Rpc, channel: str, info: pb.ChannelInfo) -> Iterator[tuple[int, bytes]]:
+    """Every record from the log's start to the durable offset of a description.
+
+    Raises:
+        grpc.RpcError: A record can't be read.
+    """
+    offset = info.log_start_offset
+    while offset < info.durable_offset:
+        pulled = rpc.pull(channel, offset=offset, max_bytes=_READ_BYTES)
+        yield from pulled.records()
+        assert pulled.answer.next_offset > offset, "a pull that makes no way"
+        offset = pulled.answer.next_offset
 
 
 def read_back(rpc: Rpc, channel: str) -> tuple[int, list[tuple[int, bytes]]]:
@@ -27,14 +42,7 @@ def read_back(rpc: Rpc, channel: str) -> tuple[int, list[tuple[int, bytes]]]:
         grpc.RpcError: A record can't be read.
     """
     info = rpc.describe(channel)
-    offset = info.log_start_offset
-    stored: list[tuple[int, bytes]] = []
-    while offset < info.durable_offset:
-        pulled = rpc.pull(channel, offset=offset, max_bytes=_READ_BYTES)
-        stored += pulled.records()
-        assert pulled.answer.next_offset > offset, "a pull that makes no way"
-        offset = pulled.answer.next_offset
-    return info.log_start_offset, stored
+    return info.log_start_offset, list(records(rpc, channel, info))
 
 
 def judge(rpc: Rpc, ledger: Ledger) -> Outcome:
@@ -42,11 +50,12 @@ def judge(rpc: Rpc, ledger: Ledger) -> Outcome:
     outcome = Outcome()
     for channel in ledger.channels:
         try:
-            first, stored = read_back(rpc, channel)
+            info = rpc.describe(channel)
+            found = ledger.judge(channel, records(rpc, channel, info), info.log_start_offset)
         except grpc.RpcError as error:
             outcome.problem(f"{channel} can't be read back: {error}")
         else:
-            outcome.add(ledger.judge(channel, stored, first))
+            outcome.add(found)
     for problem in ledger.problems:
         outcome.problem(problem)
     return outcome
@@ -83,6 +92,7 @@ def settle(server: TortureServer, ledger: Ledger, outcome: Outcome, *, rounds: i
         rounds: How often the fault struck.
     """
     with contextlib.closing(connect(server.address)) as rpc:
+        outcome.expect(until(lambda: answers(rpc), _ANSWER_LIMIT_S), "the server does not answer")
         outcome.add(judge(rpc, ledger))
         for channel in ledger.channels:
             info = rpc.describe(channel)
@@ -96,6 +106,15 @@ def settle(server: TortureServer, ledger: Ledger, outcome: Outcome, *, rounds: i
     check_directory(server.data_dir, outcome)
     outcome.rounds += rounds
     return outcome
+
+
+def answers(rpc: Rpc) -> bool:
+    """Whether the server answers a call."""
+    try:
+        rpc.list_channels(page_size=1)
+    except grpc.RpcError:
+        return False
+    return True
 
 
 def check_directory(path: Path, outcome: Outcome) -> Report:

@@ -90,6 +90,31 @@ def needs_mounts(*, loop: bool = False) -> Callable[[], str | None]:
     return obstacle
 
 
+def memory_controller() -> Path:
+    """The directory of the control groups that limit memory, of either version.
+
+    Raises:
+        ServerError: There is none, or it is not to be changed by us.
+    """
+    root = Path("/sys/fs/cgroup")
+    second = root / "cgroup.subtree_control"
+    for path in (root / "memory", root):
+        has = path != root or (second.exists() and "memory" in second.read_text().split())
+        if has and path.is_dir() and os.access(path, os.W_OK):
+            return path
+    raise ServerError("no control group can limit memory here")
+
+
+def _remove_group(path: Path) -> None:
+    for _ in range(_UMOUNT_TRIES):
+        try:
+            path.rmdir()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+
+
 @contextlib.contextmanager
 def _scratch() -> Iterator[str]:
     path = Path(f"/tmp/mq-torture-probe-{os.getpid()}")
@@ -283,10 +308,11 @@ class Place:
         data_dir: Path | None = None,
         env: Mapping[str, str] | None = None,
         prefix: tuple[str, ...] = (),
+        listen: str = "127.0.0.1:0",
     ) -> TortureServer:
         """A server, not started yet; killed at the end of the round."""
         where = data_dir or self._fresh("server") / "data"
-        server = TortureServer(where, *args, env=env, prefix=prefix)
+        server = TortureServer(where, *args, env=env, prefix=prefix, listen=listen)
         self.servers.append(server)
         self.stack.callback(server.kill)
         return server
@@ -298,6 +324,16 @@ class Place:
         run("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "mq-torture", str(point))
         self.stack.callback(unmount, point)
         return point
+
+    def memory_limit(self, limit_bytes: int) -> tuple[str, ...]:
+        """A prefix that runs a server in a control group with so much memory."""
+        group = memory_controller() / f"mq-torture-{os.getpid()}-{self.number}"
+        group.mkdir()
+        self.stack.callback(_remove_group, group)
+        names = ("memory.max", "memory.limit_in_bytes")
+        limit = next(group / name for name in names if (group / name).exists())
+        limit.write_text(str(limit_bytes))
+        return ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group))
 
     def disk(
         self, size_bytes: int, image: Path | None = None, *, page_requests: bool = False

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from tests.torture.fault import Fault
-from tests.torture.faults import full_disk, io_errors, kill, power_cut, syscalls
+from tests.torture.faults import (
+    clock,
+    connections,
+    full_disk,
+    groups,
+    io_errors,
+    kill,
+    limits,
+    live_verify,
+    malformed,
+    names,
+    power_cut,
+    retention,
+    signals,
+    syscalls,
+)
 
 FAULTS: tuple[Fault, ...] = (
     kill.FAULT,
@@ -11,4 +26,13 @@ FAULTS: tuple[Fault, ...] = (
     power_cut.FAULT,
     full_disk.FAULT,
     io_errors.FAULT,
+    limits.FAULT,
+    signals.FAULT,
+    clock.FAULT,
+    connections.FAULT,
+    retention.FAULT,
+    malformed.FAULT,
+    names.FAULT,
+    live_verify.FAULT,
+    groups.FAULT,
 )
