@@ -103,7 +103,15 @@ def _measure(
 def _runners(names: list[str]) -> Mapping[str, Callable[[Context], Any]]:
     # Late: a section that isn't run needs none of the clients it would use.
     from bench import (
-        append, cold_replay, dirty_files, durability, end_to_end, native, pull, recovery, scale,
+        append,
+        cold_replay,
+        dirty_files,
+        durability,
+        end_to_end,
+        native,
+        pull,
+        recovery,
+        scale,
     )  # fmt: skip
     from bench.peers import sections
 
