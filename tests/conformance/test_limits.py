@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,23 @@ def _describes(rpc: Rpc) -> bool:
     except grpc.RpcError:
         return False
     return True
+
+
+def test_calls_that_come_while_the_server_stands_still(
+    start: StartFront, connect: Callable[[ServerProcess], Rpc]
+) -> None:
+    """A process that was stopped for a while, SIGSTOP, answers all that has come meanwhile."""
+    server = start()
+    clients = [connect(server) for _ in range(3)]
+    clients[0].create("c")
+    for client in clients:
+        client.describe("c")
+    server.signal(signal.SIGSTOP)
+    request = pb.PublishRequest(channel="c", content=b"x")
+    calls = [client.later("Publish", request) for _ in range(1000) for client in clients]
+    server.signal(signal.SIGCONT)
+    offsets = [pb.PublishResponse.FromString(call.result()).offset for call in calls]
+    assert sorted(offsets) == list(range(3000))
 
 
 def test_the_largest_message_can_be_read(rpc: Rpc, channel: str) -> None:

@@ -32,12 +32,14 @@ from mq.server.status import (
 _GRPC_CODES = tuple(grpc.StatusCode[name] for name in CODE_NAMES)
 # How long answers may take to leave after the grace is over.
 _FLUSH_S = 1.0
+_PENDING_CALLS_MIN = 10_000
 
 Context = aio.ServicerContext[bytes, bytes]
 Behaviour = Callable[[bytes, Context], Awaitable[Any]]
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:
+    pending_max = max(_PENDING_CALLS_MIN, 2 * limits.max_concurrent_calls)
     return [
         # A second server on the same port has to fail, not to share it.
         ("grpc.so_reuseport", 0),
@@ -45,6 +47,10 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.max_concurrent_streams", limits.max_streams_per_connection),
+        # Calls that the event loop has not got to. Above this (1000 by default) grpc-core
+        # cancels some without a word; the loop has words for those that are too many.
+        ("grpc.server.max_pending_requests", pending_max),
+        ("grpc.server.max_pending_requests_hard_limit", pending_max),
         # Between the two, grpc-core would refuse some calls at random.
         ("grpc.max_metadata_size", limits.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
