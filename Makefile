@@ -38,6 +38,11 @@ run: $(RUN_READY) ## Set up what is needed and run a broker on port 50051.
 test: $(DEV_READY) ## Set up what is needed and run the tests.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
+.PHONY: torture
+torture: $(DEV_READY) ## Kill, cut the power, fill disks: a round of every fault (as root: all of them).
+	@$(PIP) -e '.[fuzz]' || echo 'No atheris here: fuzzing goes by chance.' >&2
+	$(BIN)/python -m tests.torture $(ARGS)
+
 .PHONY: lint
 lint: $(DEV_READY) ## Check style, format and the Dockerfile.
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from tests.torture.faults import (
     clock,
     connections,
     full_disk,
+    fuzzing,
     groups,
     io_errors,
     kill,
@@ -35,4 +36,5 @@ FAULTS: tuple[Fault, ...] = (
     names.FAULT,
     live_verify.FAULT,
     groups.FAULT,
+    fuzzing.FAULT,
 )
