@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from bench import latency
 from bench.environment import Unavailable
 from bench.peers import registry
-from bench.peers.base import CONSUME, Plan
+from bench.peers.base import CONSUME, Driver, Plan
 from mq.client.loadgen import Load
+
+# How long a sync that was put off may take to come.
+_SYNC_LIMIT_S = 5.0
 
 
 def report(load: Load) -> dict[str, Any]:
@@ -45,7 +50,7 @@ async def measure(
         figures = report(load)
         if publishes:
             # With the warm-up, which is not among the load's messages.
-            stored = figures["stored"] = await driver.count(stream)
+            stored = figures["stored"] = await _count(driver, stream, load.messages)
             if stored < load.messages:
                 raise Unavailable(f"{peer} acknowledged {load.messages}, but stored {stored}")
             await driver.drop(stream)
@@ -54,6 +59,16 @@ async def measure(
         return figures
     finally:
         await driver.close()
+
+
+async def _count(driver: Driver, stream: str, expected: int) -> int:
+    """How many messages are stored, once those that were not yet synced are."""
+    deadline = time.monotonic() + _SYNC_LIMIT_S
+    stored = await driver.count(stream)
+    while stored < expected and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+        stored = await driver.count(stream)
+    return stored
 
 
 async def fill(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import uuid
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,12 +12,14 @@ import mq
 from bench.mq_server import MqServer
 from bench.peers.base import RELAXED, SYNCED, Driver, Peer, Plan, Running
 from mq import AsyncClient
-from mq.client import workloads
+from mq.client import loadgen, workloads
+from mq.client.aio_group import AsyncGroupBatch, AsyncGroupConsumer
 from mq.client.loadgen import Load
 from mq.client.types import Durability
 
 # Which front to run, when it isn't the server's own choice.
 FRONT_VARIABLE = "MQ_BENCH_FRONT"
+_FETCH = 500
 
 
 class Mq(Peer):
@@ -140,3 +143,32 @@ class MqDriver(Driver):
         return await workloads.pull(
             self._client, plan.stream, max_bytes=1 << 20, seconds=plan.seconds
         )
+
+    async def group_ack(self, plan: Plan) -> Load:
+        """A group's batches of 500, each acknowledged durably before the next one."""
+        stored = await self.count(plan.stream)
+        group: AsyncGroupConsumer | None = None
+        batches: AsyncIterator[AsyncGroupBatch] | None = None
+        left = 0
+
+        async def read() -> list[bytes]:
+            nonlocal group, batches, left
+            if left <= 0:
+                if group is not None:
+                    await group.close()
+                group = self._client.group(uuid.uuid4().hex, plan.stream, max_records=_FETCH)
+                await group.__aenter__()
+                batches = group.batches()
+                left = stored
+            assert batches is not None, "a group was begun"
+            batch = await anext(batches)
+            contents = batch.contents
+            await batch.ack()
+            left -= len(contents)
+            return contents
+
+        try:
+            return await loadgen.reads(read, seconds=plan.seconds)
+        finally:
+            if group is not None:
+                await group.close()
