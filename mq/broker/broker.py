@@ -71,12 +71,16 @@ class Broker:
         threads = Threads(self.loop, self._events)
         try:
             self._data_dir = await threads.store(
-                lambda: DataDir(self.config.data_dir, self._files), "the broker was not started"
+                partial(DataDir, self.config.data_dir, self._files), "the broker was not started"
             )
-            metas, notices = await threads.store(
-                self._data_dir.load, "the broker was not started: its channels can't be read"
-            )
-            committer = Committer(self.loop, self._sync_all())
+            try:
+                metas, notices = await threads.store(
+                    self._data_dir.load, "the channels' directory can't be read"
+                )
+                committer = Committer(self.loop, self._sync_all())
+            except BaseException:
+                self._data_dir.close()
+                raise
         except BaseException:
             await threads.close()
             raise

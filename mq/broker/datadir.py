@@ -12,6 +12,7 @@ channel's name. Creating and deleting are one rename each.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -153,8 +154,16 @@ class DataDir:
         scratch = self.channels_path / (_CREATING + meta.id.hex())
         self._files.mkdir(scratch)
         self._files.replace(scratch / "channel.json", _encode(meta))
-        self._files.rename(scratch, self.channel_path(meta.id))
-        self._files.sync_dir(self.channels_path)
+        path = self.channel_path(meta.id)
+        self._files.rename(scratch, path)
+        try:
+            self._files.sync_dir(self.channels_path)
+        except OSError:
+            # Made for whoever starts next, though its creator is told that it is not:
+            # there could be another of its name by then.
+            with contextlib.suppress(OSError):
+                self._files.rename(path, scratch)
+            raise
 
     def update(self, meta: ChannelMeta) -> None:
         """Replace a channel's settings; durable when this returns."""

@@ -22,7 +22,10 @@ from mq.log.log import Log
 
 
 class State(enum.Enum):
-    """Whether a channel's log is open. DELETED and FAILED are final."""
+    """Whether a channel's log is open. DELETED and FAILED are final.
+
+    But a channel that could not be deleted after all is FAILED.
+    """
 
     CLOSED = enum.auto()
     OPENING = enum.auto()

@@ -168,6 +168,7 @@ class CommitQueue:
             self._commit()
         else:
             self.fail_all(refusal)
+            self._pulls.end_waiting(refusal)
 
     def _commit_pending(self, life: Life) -> None:
         log = life.log

@@ -62,8 +62,9 @@ class Reads:
         await life.ready()
         if offset >= life.durable_offset:
             return Position(self._shared.clock_ns(), 0)
-        log = life.log
-        assert log is not None, "a ready channel's log is open"
+        while (log := life.log) is None:
+            # It was open, and had to make room for another by the time we got here.
+            await life.ready()
         self._logs.touch(life)
         return await outcome_of(partial(self._shared.threads.read, partial(log.locate, offset)))
 

@@ -31,7 +31,13 @@ class Tasks:
         Raises:
             MQError: As ``work``.
         """
-        return await asyncio.shield(self.spawn(work))
+        task = self.spawn(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Nobody is left to hear of an error.
+            task.add_done_callback(_retrieve)
+            raise
 
     @property
     def running(self) -> frozenset[asyncio.Task[Any]]:
@@ -42,6 +48,11 @@ class Tasks:
         """Give all of them up."""
         for task in self.running:
             task.cancel()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 class Turns:

@@ -165,7 +165,9 @@ class GroupCore:
     @property
     def _fetch_due_at_s(self) -> float | None:
         busy = self._fetch_call is not None or self._error is not None
-        if self.stopped or busy or self.in_doubt:
+        # What was acknowledged must not come again before that is told.
+        unsure = self.in_doubt or self._acks.repeating
+        if self.stopped or busy or unsure:
             return None
         return self._fetching.due_at_s(self._holding.buffered)
 
@@ -178,8 +180,10 @@ class GroupCore:
         if self.options.work_limit_s is not None:
             self._holding.let_go(now - self.options.work_limit_s)
         parcels, ranges = self._holding.to_extend()
-        if not ranges:
+        if not parcels:
             return None
+        # What was settled, and was not sent yet, must not lapse either.
+        ranges += self._acks.queued_ranges() + self._nacks.queued_ranges()
         request = pb.ExtendRequest(
             channel=self.channel,
             group=self.group,

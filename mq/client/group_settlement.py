@@ -127,6 +127,11 @@ class Settlement:
         self.lost.append((first, following, refusal))
 
     @property
+    def ranges(self) -> list[Range]:
+        """The offsets that the broker is asked to settle."""
+        return [(first, following) for first, following in self._ranges]
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing to ask the broker."""
         return not self._ranges
@@ -148,8 +153,8 @@ class Settlement:
     def encode(self, channel: str, group: str, consumer: str, epoch: int) -> bytes:
         """The request."""
         common = {"channel": channel, "group": group, "consumer": consumer, "epoch": epoch}
-        self._ranges = [list(each) for each in merged((a, b) for a, b in self._ranges)]
-        ranges = offset_ranges((a, b) for a, b in self._ranges)
+        self._ranges = [list(each) for each in merged(self.ranges)]
+        ranges = offset_ranges(self.ranges)
         request: pb.AckRequest | pb.NackRequest | pb.ReleaseRequest
         if self.verb is Verb.ACK:
             request = pb.AckRequest(ranges=ranges, **common)  # type: ignore[arg-type]
@@ -277,6 +282,12 @@ class Lane:
         """When `next` has something to give, as far as time decides it."""
         return self._due_at_s() if self._queue and self.in_flight is None else None
 
+    @property
+    def repeating(self) -> bool:
+        """Whether a call has to be made again, or is."""
+        first = self.in_flight or (self._queue[0] if self._queue else None)
+        return first is not None and first.failures > 0
+
     def landed(self) -> None:
         """The call that was out is over, and its settlement done."""
         self.in_flight = None
@@ -298,6 +309,10 @@ class Lane:
         """All that is not done."""
         out = [self.in_flight] if self.in_flight is not None else []
         return [*out, *self._queue]
+
+    def queued_ranges(self) -> list[Range]:
+        """The offsets of all that is not on its way."""
+        return [each for settlement in self._queue for each in settlement.ranges]
 
     def take_all(self) -> list[Settlement]:
         """Take out all that is not on its way."""

@@ -142,6 +142,12 @@ class _Check:
         self.checkpoint = around.checkpoint
         if self.checkpoint is not None and self.checkpoint.segment_base != base:
             self.checkpoint = None
+        # Where a frame has to end, or the first one to begin; None once one does.
+        self.vouched: Bound | None = None
+        if self.checkpoint is not None:
+            self.vouched = Bound(self.checkpoint.durable_offset, self.checkpoint.position)
+            if self.vouched == (base, HEADER_BYTES):
+                self.vouched = None
 
     def run(self) -> Checked:
         """Everything there is to check."""
@@ -288,12 +294,8 @@ class _Check:
                 "that makes no sense",
                 position=frame.position,
             )
-        checkpoint = self.checkpoint
-        if checkpoint is not None and frame.position < checkpoint.position <= frame.end:
-            at_end = Bound(frame.next_offset, frame.end)
-            if at_end != (checkpoint.durable_offset, checkpoint.position):
-                message = "the checkpoint disagrees with the frames; remove it"
-                report.add(FAULT, "checkpoint", message, position=frame.position)
+        if self.vouched == (frame.next_offset, frame.end):
+            self.vouched = None
 
     def _steps(self, start: Bound, end: Bound) -> Iterator[Step]:
         for step in walk_file(self.reader, start, end, self.seed):
@@ -457,3 +459,6 @@ class _Check:
             after = checkpoint.durable_offset
             self._lose(Damage(end.offset, after, end.position, end.position))
             report.end_offset = after
+        elif self.vouched is not None and not self.lost and self.gone is None:
+            message = "the checkpoint disagrees with the frames; remove it"
+            report.add(FAULT, "checkpoint", message, position=self.vouched.position)

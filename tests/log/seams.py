@@ -52,7 +52,9 @@ class Names(NamedTuple):
 
 
 class SyncDir(NamedTuple):
-    """The names made durable."""
+    """The names in a directory made durable."""
+
+    directory: str = "."
 
 
 class Mark(NamedTuple):
@@ -65,9 +67,13 @@ Call = Write | Allocate | Sync | Names | SyncDir | Mark
 
 
 class RecordingFiles(UnsyncedFiles):
-    """Does everything but the syncs, and notes it. For one directory."""
+    """Does everything but the syncs, and notes it.
 
-    def __init__(self) -> None:
+    For one directory; with a root, for all in it.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._root = root
         self.trace: list[Call] = []
         self._names: dict[str, int] = {}
         self._inodes: dict[int, int] = {}
@@ -75,17 +81,20 @@ class RecordingFiles(UnsyncedFiles):
         # Kept alive, so that the identity of a handle stays its own.
         self._handles: list[Handle] = []
 
+    def _name(self, path: Path) -> str:
+        return path.name if self._root is None else str(path.relative_to(self._root))
+
     def adopt(self, directory: Path) -> int:
         """Take what is in a directory for durable; how many calls stand for that."""
-        for path in sorted(directory.iterdir()):
+        for path in sorted(p for p in directory.rglob("*") if p.is_file()):
             self._made += 1
-            self._names[path.name] = self._made
+            self._names[self._name(path)] = self._made
             self.trace += (
-                Names(((path.name, self._made),)),
+                Names(((self._name(path), self._made),)),
                 Write(self._made, 0, path.read_bytes()),
                 Sync(self._made),
+                SyncDir(str(Path(self._name(path)).parent)),
             )
-        self.trace.append(SyncDir())
         return len(self.trace)
 
     def mark(self, value: int) -> None:
@@ -103,14 +112,14 @@ class RecordingFiles(UnsyncedFiles):
     def open(self, path: Path, *, write: bool = False) -> Handle:
         """See `Files`."""
         handle = super().open(path, write=write)
-        return self._adopt(handle, self._names[path.name])
+        return self._adopt(handle, self._names[self._name(path)])
 
     def create(self, path: Path) -> Handle:
         """See `Files`."""
         handle = super().create(path)
         self._made += 1
-        self._names[path.name] = self._made
-        self.trace.append(Names(((path.name, self._made),)))
+        self._names[self._name(path)] = self._made
+        self.trace.append(Names(((self._name(path), self._made),)))
         return self._adopt(handle, self._made)
 
     def allocate(self, handle: Handle, length: int) -> None:
@@ -134,20 +143,20 @@ class RecordingFiles(UnsyncedFiles):
 
     def sync_dir(self, path: Path) -> None:
         """See `Files`."""
-        self.trace.append(SyncDir())
+        self.trace.append(SyncDir("." if self._root is None else self._name(path)))
 
     def rename(self, source: Path, target: Path) -> None:
         """See `Files`."""
         super().rename(source, target)
-        inode = self._names.pop(source.name)
-        self._names[target.name] = inode
-        self.trace.append(Names(((source.name, None), (target.name, inode))))
+        inode = self._names.pop(self._name(source))
+        self._names[self._name(target)] = inode
+        self.trace.append(Names(((self._name(source), None), (self._name(target), inode))))
 
     def unlink(self, path: Path) -> None:
         """See `Files`."""
         super().unlink(path)
-        del self._names[path.name]
-        self.trace.append(Names(((path.name, None),)))
+        del self._names[self._name(path)]
+        self.trace.append(Names(((self._name(path), None),)))
 
 
 @dataclass
@@ -190,9 +199,12 @@ class PowerCut:
         elif isinstance(call, Names):
             self._cached_names.append(call)
         elif isinstance(call, SyncDir):
-            for names in self._cached_names:
-                self._rename(names)
-            self._cached_names.clear()
+            cached, self._cached_names = self._cached_names, []
+            for names in cached:
+                if any(str(Path(n).parent) == call.directory for n, _ in names.changes):
+                    self._rename(names)
+                else:
+                    self._cached_names.append(names)
         else:
             self.acknowledged = call.value
 
@@ -216,6 +228,7 @@ class PowerCut:
             for call in file.cached:
                 self._leave_call(file, call, keep)
             file.cached.clear()
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(file.content)
 
     def _leave_call(self, file: _File, call: Write | Allocate, keep: Callable[[], bool]) -> None:
@@ -374,3 +387,62 @@ class ColdMap(Map):
     def resident(self, start: int, end: int) -> bool:
         """See `Map`."""
         return False
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class KillingFiles(UnsyncedFiles):
+    """Kills the process at the n-th call that changes something: what was written stays.
+
+    A write has got half way.
+
+    Args:
+        when: Which call, from 1.
+    """
+
+    def __init__(self, when: int) -> None:
+        self.calls = 0
+        self._when = when
+
+    def _call(self) -> None:
+        self.calls += 1
+        if self.calls >= self._when:
+            raise Killed
+
+    def create(self, path: Path) -> Handle:
+        """See `Files`."""
+        self._call()
+        return super().create(path)
+
+    def allocate(self, handle: Handle, length: int) -> None:
+        """See `Files`."""
+        self._call()
+        super().allocate(handle, length)
+
+    def write(self, handle: Handle, buffers: Buffers, position: int) -> int:
+        """See `Files`."""
+        try:
+            self._call()
+        except Killed:
+            if self.calls == self._when:
+                data = b"".join(buffers)
+                os.pwrite(handle.fd, data[: len(data) // 2], position)
+            raise
+        return super().write(handle, buffers, position)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Files`."""
+        self._call()
+        super().rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """See `Files`."""
+        self._call()
+        super().unlink(path)
+
+    def mkdir(self, path: Path) -> None:
+        """See `Files`."""
+        self._call()
+        super().mkdir(path)

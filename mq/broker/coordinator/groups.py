@@ -127,6 +127,7 @@ class ChannelGroups:
         Raises:
             InvalidArgument: The name or a setting can't be used.
             OffsetOutOfRange: The start is past either end of the channel.
+            ChannelNotFound: The channel was deleted.
             MQError: The journal can't take it.
         """
         check_group_name(name)
@@ -138,6 +139,7 @@ class ChannelGroups:
             if name in self._runners:
                 return self._runners[name]
             life = self.channel.life
+            life.check_usable()
             if not life.log_start_offset <= start_offset <= life.durable_offset:
                 raise OffsetOutOfRange(
                     f"offset {start_offset} is outside of the channel, which holds offsets from "

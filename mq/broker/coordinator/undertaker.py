@@ -100,13 +100,17 @@ class Undertaker:
         name, channel = letters_channel(self._channel, runner), self._channel
         target = await self._channels.create(name, ChannelConfig())
         sender = producer_id(channel.meta.id, runner.name, "dead")
-        pending = []
-        for offset in offsets:
-            record = await self._record(offset)
-            message = dead_letter(record, letter, offset, channel.name, runner.name)
-            sequence = letter.sequence + offset - letter.first + 1
-            pending.append(publish_record(target, message, sender, sequence))
-        await asyncio.gather(*pending)
+        messages = [
+            dead_letter(await self._record(offset), letter, offset, channel.name, runner.name)
+            for offset in offsets
+        ]
+        first = letter.sequence + offsets.start - letter.first + 1
+        await asyncio.gather(
+            *(
+                publish_record(target, message, sender, sequence)
+                for sequence, message in enumerate(messages, first)
+            )
+        )
 
     async def _record(self, offset: int) -> Record | None:
         try:

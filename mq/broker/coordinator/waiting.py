@@ -56,7 +56,7 @@ class WaitingConsumers:
             self._leave(woken)
 
     def _leave(self, woken: asyncio.Future[bool]) -> None:
-        if woken.cancelled() or not woken.result():
+        if not woken.done() or woken.cancelled() or not woken.result():
             with contextlib.suppress(ValueError):
                 self._waiting.remove(woken)
 

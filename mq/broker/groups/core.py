@@ -91,7 +91,8 @@ class GroupCore:
     @property
     def retain_offset(self) -> int:
         """The group has no more use for records below: done, dead letters published."""
-        return min((self.floor, *(letter.first for letter in self._ledger.letters)))
+        first = min((letter.first for letter in self._ledger.letters), default=self.floor)
+        return min(first, self.floor)
 
     @property
     def epoch(self) -> int:

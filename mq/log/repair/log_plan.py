@@ -103,7 +103,6 @@ class LogPlan:
         for path, reason in self._chain.strangers:
             remedy = "move it into the quarantine"
             self.steps.append(SetAside(Action("set-aside", self._name(path), reason, remedy), path))
-            self._changed = True
         slots = self._chain.slots
         moves = [(s.path, s.proper_path) for s in slots if s.path != s.proper_path]
         if moves:
@@ -111,7 +110,6 @@ class LogPlan:
             problem = f"{len(moves)} of its segments are not under their own names"
             action = Action("rename", self._name(self._directory), problem, f"rename {names}")
             self.steps.append(Rearrange(action, moves))
-            self._changed = True
 
     # ---- One segment ----------------------------------------------------------
 
