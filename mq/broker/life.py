@@ -17,14 +17,18 @@ from mq.broker.inforce import in_force
 from mq.broker.model import ChannelMeta
 from mq.broker.shared import Shared
 from mq.broker.threads import stopping_error
-from mq.errors import ChannelFailed, ChannelNotFound, MQError
+from mq.errors import ChannelFailed, ChannelNotFound, MQError, Overloaded
 from mq.log.log import Log
+
+# How long nobody tries again to open a log for which descriptors or memory were missing.
+_AGAIN_S = 1.0
 
 
 class State(enum.Enum):
     """Whether a channel's log is open. DELETED and FAILED are final.
 
-    But a channel that could not be deleted after all is FAILED.
+    But a channel that could not be deleted after all is FAILED, and one that was
+    not opened for want of descriptors or memory is FAILED for a moment only.
     """
 
     CLOSED = enum.auto()
@@ -84,6 +88,8 @@ class Life:
         # Whether a thread opens or closes the log just now, whatever the state.
         self._moving = False
         self._read_only = False
+        # Of a FAILED one: when it may be opened again; None: not in this run.
+        self._again_from_s: float | None = None
         self.apply(meta)
 
     def apply(self, meta: ChannelMeta) -> None:
@@ -102,6 +108,7 @@ class Life:
         Raises:
             ChannelNotFound: It was deleted.
             ChannelFailed: It could not be opened.
+            Overloaded: The same, but only just now.
             Unavailable: The broker is stopping.
         """
         if self.state is State.OPEN and not self._shared.stopping:
@@ -113,6 +120,7 @@ class Life:
     def refusal(self) -> MQError | None:
         """What `check_usable` raises, or None."""
         shared = self._shared
+        self._recover_failed()
         if self.state is State.DELETED:
             return ChannelNotFound(
                 f"channel {self.meta.name} was deleted; create it again to use it"
@@ -120,8 +128,17 @@ class Life:
         if shared.stopping and (self.hidden_at is None or shared.stopped):
             return stopping_error()
         if self.state is State.FAILED:
-            return ChannelFailed(f"channel {self.meta.name} could not be opened: {self.reason}")
+            kind = ChannelFailed if self._again_from_s is None else Overloaded
+            return kind(f"channel {self.meta.name} could not be opened: {self.reason}")
         return None
+
+    def _recover_failed(self) -> None:
+        """Let a log be opened again that failed to for a reason that passes."""
+        again_s = self._again_from_s
+        if again_s is None or self.state is not State.FAILED:
+            return
+        if self._shared.loop.time() >= again_s:
+            self.state, self.reason, self._again_from_s = State.CLOSED, None, None
 
     def refresh(self) -> None:
         """Look at the log after something was done to it."""
@@ -151,6 +168,7 @@ class Life:
 
     def when_open(self, call: Callable[[], None]) -> None:
         """Call when the log is open, or can't be; now if that is known. It must not raise."""
+        self._recover_failed()
         if self.state in (State.OPEN, State.FAILED, State.DELETED):
             call()
         else:
@@ -188,11 +206,13 @@ class Life:
             self.refresh()
         else:
             self.fail(outcome.message)
+            if isinstance(outcome, Overloaded):
+                self._again_from_s = self._shared.loop.time() + _AGAIN_S
         self._run_on_open()
 
     def fail(self, reason: str) -> None:
         """Take no work until the broker is started again."""
-        self.state, self.reason = State.FAILED, reason
+        self.state, self.reason, self._again_from_s = State.FAILED, reason, None
 
     def _run_on_open(self) -> None:
         calls, self._on_open = self._on_open, []

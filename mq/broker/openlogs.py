@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from mq.broker.life import Life, State
 from mq.broker.shared import Shared
 from mq.broker.threads import stopping_error
-from mq.errors import ChannelFailed, MQError
+from mq.errors import ChannelFailed, MQError, Overloaded
 from mq.log.cache import SegmentCache
 from mq.log.files import Files
 from mq.log.log import Log
+
+# What another try finds again, when others have given it back.
+_NO_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class OpenLogs:
@@ -46,20 +51,27 @@ class OpenLogs:
         path = life.hidden_at or self._channel_path(life.meta.id)
         if path.is_symlink():
             raise ChannelFailed(f"{path} is a symbolic link")
-        return Log(
-            path,
-            life.meta.id,
-            segment_bytes=life.settings.segment_bytes,
-            files=self._files,
-            cache=self._cache,
-            clock=self._shared.clock_ns,
-        )
+        try:
+            return Log(
+                path,
+                life.meta.id,
+                segment_bytes=life.settings.segment_bytes,
+                files=self._files,
+                cache=self._cache,
+                clock=self._shared.clock_ns,
+            )
+        except OSError as error:
+            if error.errno not in _NO_RESOURCES:
+                raise
+            raise Overloaded(f"{error}; try again, or raise the limit that was met") from None
 
     def _told(self, life: Life, outcome: Log | MQError) -> None:
         name, events = life.meta.name, self._shared.events
         if isinstance(outcome, Log):
             for notice in outcome.notices:
                 events.warning("recovered", channel=name, notice=notice)
+        elif isinstance(outcome, Overloaded):
+            events.warning("channel_not_opened", channel=name, reason=str(outcome))
         else:
             events.error("channel_failed", channel=name, reason=str(outcome))
         life.opened(outcome)

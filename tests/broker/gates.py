@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+
+from mq.broker import commit
 from mq.log.files import Files, Handle
 from tests.broker.help import LIMIT_S
 
@@ -14,8 +17,10 @@ from tests.broker.help import LIMIT_S
 class GatedFiles(Files):
     """Holds calls up, or fails them, by their name and a part of their path."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
+        # Nothing on the event loop, which would be held up with it.
+        monkeypatch.setattr(commit, "_QUICK_SYNC_S", 0.0)
         self._held: tuple[str, str] | None = None
         self._failing: tuple[str, str, int] | None = None
         self._gate = threading.Event()

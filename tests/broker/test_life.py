@@ -16,14 +16,14 @@ from tests.broker.conftest import StartBroker
 from tests.broker.gates import GatedFiles, turns, until
 from tests.broker.help import LIMIT_S, Waiting, log_of, publish, read
 
-# More than is ever committed on the event loop.
+# Six fill a small segment.
 LARGE = bytes(10_000)
 
 
 @pytest.fixture
-def files() -> GatedFiles:
+def files(monkeypatch: pytest.MonkeyPatch) -> GatedFiles:
     """The operating system, to be held up."""
-    return GatedFiles()
+    return GatedFiles(monkeypatch)
 
 
 async def opening(broker: Broker, files: GatedFiles) -> Channel:

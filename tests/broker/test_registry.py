@@ -18,9 +18,9 @@ from tests.broker.help import LIMIT_S, publish
 
 
 @pytest.fixture
-def files() -> GatedFiles:
+def files(monkeypatch: pytest.MonkeyPatch) -> GatedFiles:
     """The operating system, to be held up."""
-    return GatedFiles()
+    return GatedFiles(monkeypatch)
 
 
 def directories(broker: Broker) -> list[Path]:

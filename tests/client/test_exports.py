@@ -77,6 +77,8 @@ def surface(cls: type) -> dict[str, object]:
         (mq.AsyncClient, mq.Client),
         (mq.AsyncProducer, mq.Producer),
         (mq.AsyncSubscription, mq.Subscription),
+        (mq.AsyncGroupBatch, mq.GroupBatch),
+        (mq.AsyncGroupMessage, mq.GroupMessage),
     ),
 )
 def test_both_clients_have_one_surface(asynchronous: type, synchronous: type) -> None:
@@ -84,3 +86,13 @@ def test_both_clients_have_one_surface(asynchronous: type, synchronous: type) ->
     assert surface(asynchronous) == surface(synchronous)
     constructor = inspect.signature(mq.AsyncClient).parameters
     assert constructor == inspect.signature(mq.Client).parameters
+
+
+def test_both_consumers_of_groups_have_one_surface() -> None:
+    """The same, but that a handler is a coroutine function in one of them."""
+    asynchronous, synchronous = surface(mq.AsyncGroupConsumer), surface(mq.GroupConsumer)
+    for each in (asynchronous, synchronous):
+        run = each.pop("run")
+        assert isinstance(run, list)
+        assert [parameter[0] for parameter in run] == ["self", "handler", "concurrency"]
+    assert asynchronous == synchronous

@@ -174,6 +174,28 @@ def test_a_frame_larger_than_max_bytes(rpc: Rpc, channel: str) -> None:
         assert rpc.pull(channel, offset=2, max_bytes=max_bytes).records() == [(2, b"after")]
 
 
+def test_before_the_start(rpc: Rpc, fresh_name: str) -> None:
+    """What was purged is OUT_OF_RANGE, with where the log begins now; the beginning is there."""
+    rpc.create(fresh_name, segment_bytes=1 << 16)
+    for first in range(0, 1000, 100):
+        rpc.publish_batch(fresh_name, [b"%d" % n + bytes(300) for n in range(first, first + 100)])
+    purge = pb.PurgeChannelRequest(channel=fresh_name, before_offset=500)
+    answer = pb.PurgeChannelResponse.FromString(rpc.raw("PurgeChannel", purge.SerializeToString()))
+    begin = answer.log_start_offset
+    assert 0 < begin <= 500
+    for offset in (0, begin - 1):
+        with refused("OUT_OF_RANGE", "offset-out-of-range") as refusal:
+            rpc.pull(fresh_name, offset=offset, max_wait_ms=LONG_MS)
+        assert refusal.metadata["mq-log-start-offset"] == str(begin)
+        assert refusal.metadata["mq-next-offset"] == "1000"
+    for start in ({}, {"position": pb.OFFSET_BEGINNING}, {"time_ns": 1}, {"offset": begin}):
+        pulled = rpc.pull(fresh_name, max_records=1, **start)
+        assert pulled.answer.start_offset == pulled.answer.log_start_offset == begin
+        assert pulled.records()[0] == (begin, b"%d" % begin + bytes(300))
+    message = pb.Message.FromString(next(rpc.subscribe(fresh_name)))
+    assert message.content == b"%d" % begin + bytes(300)
+
+
 def test_across_segments(rpc: Rpc, fresh_name: str) -> None:
     """A pull goes on from one segment file into the next, and so does following it."""
     rpc.create(fresh_name, segment_bytes=1 << 16)

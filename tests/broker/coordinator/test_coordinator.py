@@ -22,9 +22,9 @@ from tests.broker.help import LIMIT_S, publish
 
 
 @pytest.fixture
-async def files() -> AsyncIterator[GatedFiles]:
+async def files(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatedFiles]:
     """The operating system, to be held up."""
-    found = GatedFiles()
+    found = GatedFiles(monkeypatch)
     yield found
     found.let_go()
 
