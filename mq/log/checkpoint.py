@@ -26,7 +26,8 @@ class Checkpoint:
     ``position`` lies in the segment that begins at ``segment_base``;
     ``durable_offset`` is the offset of the frame that begins (or will begin)
     there, and ``frame_count`` counts the segment's frames before it. ``clean``
-    says that the broker stopped in order: the log ends here.
+    says that the broker stopped in order: the log ends here. It is taken back
+    before anything is appended, so that it is never said of a log that went on.
     """
 
     segment_base: int
@@ -40,6 +41,8 @@ class Checkpoint:
     frame_count: int
     clean: bool = False
     producers: list[Any] = field(default_factory=list)
+    # The passes of compaction that matter still: next offset and time of each.
+    compacted: list[list[int]] = field(default_factory=list)
 
     def encode(self) -> bytes:
         """The file's content: a line with the CRC32C of the rest, then JSON."""
@@ -77,6 +80,8 @@ class CheckpointWriter:
         self._directory = directory
         self._lock = threading.Lock()
         self._newest = (0, 0)
+        # Segments up to this one are sealed for good, and maybe rewritten.
+        self._sealed_base = -1
         self._closed = False
 
     def write(self, checkpoint: Checkpoint, index_content: bytes | None) -> None:
@@ -89,7 +94,8 @@ class CheckpointWriter:
         """
         with self._lock:
             made = (checkpoint.durable_offset, checkpoint.log_start_offset)
-            if self._closed or made < self._newest:
+            old = made < self._newest or checkpoint.segment_base <= self._sealed_base
+            if self._closed or old:
                 return
             self._newest = made
             if index_content is not None:
@@ -114,6 +120,30 @@ class CheckpointWriter:
                     self._files.unlink(self._directory / index_name(base_offset))
                     self._files.sync_dir(self._directory)
                 raise
+
+    def remove_index(self, base_offset: int) -> None:
+        """Remove the index of a sealed segment that is about to be replaced, for good.
+
+        No checkpoint that was planned while it was written to brings it back.
+
+        Raises:
+            OSError: It is not known whether it is gone.
+        """
+        with self._lock:
+            self._sealed_base = max(self._sealed_base, base_offset)
+            with contextlib.suppress(FileNotFoundError):
+                self._files.unlink(self._directory / index_name(base_offset))
+            self._files.sync_dir(self._directory)
+
+    def write_new_index(self, base_offset: int, content: bytes) -> None:
+        """Write the index of a segment that has been replaced; without it, it is made later.
+
+        Raises:
+            OSError: It could not be written; there is none.
+        """
+        with self._lock:
+            if not self._closed:
+                self._write_index(base_offset, content)
 
     def _write_index(self, base_offset: int, content: bytes) -> None:
         self._files.replace(self._directory / index_name(base_offset), content)

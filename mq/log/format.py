@@ -51,6 +51,9 @@ TAG_RECORDS_CRC: Final = 0x4D
 TAG_HEADER_CRC: Final = 0x55
 TAG_RECORDS: Final = 0x7A
 
+# Attributes of a frame: the codec of its records, and whether they have keys.
+CODEC_MASK: Final = 0b111
+ATTRIBUTE_KEYS: Final = 1 << 4
 # Attribute of a frame without records, over offsets that are gone for good.
 ATTRIBUTE_LOST: Final = 1 << 5
 

@@ -10,12 +10,16 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from mq.errors import MQError, OffsetOutOfRange
 from mq.log.cache import SegmentCache
 from mq.log.checkpoint import Checkpoint, CheckpointWriter
+from mq.log.compaction.compact import Compaction, dirty_ratio
+from mq.log.compaction.history import History
+from mq.log.compaction.rewrite import Rewritten
 from mq.log.files import OS_FILES, Files
 from mq.log.format import (
     FRAME_HEADER_BYTES,
@@ -85,6 +89,7 @@ class Log:
         self._closed = False
         # Whether a checkpoint was planned, if not yet written.
         self._planned = False
+        self._history = History()
         self._open()
 
     # ---- Opening ----------------------------------------------------------
@@ -98,6 +103,8 @@ class Log:
             self._remove(found.leftovers)
         start = checkpoint.log_start_offset if checkpoint else 0
         self.log_start_offset = max(start, segments[0].base_offset if segments else 0)
+        if checkpoint is not None:
+            self._history = History.of(checkpoint.compacted)
         end = Bound(self.log_start_offset, HEADER_BYTES)
         times = [checkpoint.last_append_time_ns if checkpoint else 0]
         if segments:
@@ -111,6 +118,9 @@ class Log:
         view = View(tuple(segments), end)
         self._writer = Writer(self._env, self._checkpoints, producers, view, max(times))
         self._writer.settle = settle
+        if checkpoint is not None and checkpoint.clean:
+            retracted = replace(checkpoint, clean=False)
+            self._writer.retract = partial(self._checkpoints.write, retracted, None)
         if tail is not None:
             known = checkpoint.durable_offset if checkpoint else 0
             new_bytes = sum(f.size for f in tail.headers if f.base_offset >= known)
@@ -336,6 +346,85 @@ class Log:
                 self._files.unlink(self.directory / name)
         self._files.sync_dir(self.directory)
 
+    # ---- Compaction -------------------------------------------------------
+
+    @property
+    def dirty_ratio(self) -> float:
+        """How much of the sealed segments was never compacted: 0 to 1, in bytes of frames."""
+        return dirty_ratio(self._writer.view.segments[:-1], self._history.cleaned_offset)
+
+    def begin_compaction(
+        self, tombstones_since_ns: int, breathe: Callable[[], object] = bool
+    ) -> Compaction:
+        """Begin a pass over the sealed segments: of each key the latest record is kept.
+
+        For the appending thread. What the pass does then is for any one thread;
+        what it has rewritten is put in place by `swap`, in order, and at the end
+        `note_compaction` is told.
+
+        Args:
+            tombstones_since_ns: Tombstones appended later are kept, Unix nanoseconds.
+            breathe: Called with each frame; what it raises ends the pass.
+
+        Raises:
+            ChannelReadOnly: The log has failed.
+            OSError: A checkpoint could not be written. It has to be: frames that
+                are rewritten don't tell of producers any more.
+        """
+        self._writer.sync()
+        self._checkpoint(clean=False, log_start_offset=self.log_start_offset)()
+        segments = self._writer.view.segments[:-1]
+        return Compaction(self._files, segments, self._history, tombstones_since_ns, breathe)
+
+    def swap(self, old: Segment, rewritten: Rewritten) -> bool:
+        """Put a rewritten segment in a sealed one's place; readers of that go on reading it.
+
+        For the appending thread. A crash leaves the old one or the new one.
+
+        Returns:
+            False if the old one was removed meanwhile; the new one is, too.
+
+        Raises:
+            ChannelReadOnly: The log has failed.
+            OSError: The device fails. The log is whole, with either of them.
+        """
+        files, base = self._files, old.base_offset
+        if old not in self._writer.view.segments[:-1]:
+            rewritten.discard(files)
+            return False
+        try:
+            self._writer.sync()
+            old.keep(files)
+            # First: it would be taken for that of the new file.
+            self._checkpoints.remove_index(base)
+            files.rename(rewritten.path, old.path)
+        except (MQError, OSError):
+            rewritten.discard(files)
+            old.let_go()
+            self._env.cache.touch(old)
+            raise
+        new = Segment(old.path, rewritten.header)
+        new.seal(rewritten.footer)
+        self._writer.swap(old, new)
+        files.sync_dir(self.directory)
+        with contextlib.suppress(OSError):
+            content = rewritten.index.encode(new.segment_id)
+            self._checkpoints.write_new_index(base, content)
+        return True
+
+    def note_compaction(
+        self, compaction: Compaction, finished_ns: int, tombstones_since_ns: int
+    ) -> None:
+        """A pass is over, with all of its segments in place. For the appending thread.
+
+        Raises:
+            ChannelReadOnly: The log has failed.
+            OSError: It could not be noted durably: after a restart it is made again.
+        """
+        self._history = self._history.after(compaction.done(finished_ns), tombstones_since_ns)
+        self._writer.sync()
+        self._checkpoint(clean=False, log_start_offset=self.log_start_offset)()
+
     # ---- Reading ----------------------------------------------------------
 
     def read(
@@ -459,6 +548,7 @@ class Log:
             frame_count=frame_count,
             clean=clean,
             producers=writer.producers.to_json(),
+            compacted=self._history.to_json(),
         )
         return partial(self._checkpoints.write, checkpoint, index_content)
 

@@ -141,7 +141,7 @@ class Reader:
 
     def _touch(self, segment: Segment) -> Opened:
         opened = segment.opened or segment.open(self._files)
-        if segment.sealed:
+        if segment.sealed and segment.kept is None:
             self._cache.touch(segment)
         return opened
 

@@ -267,6 +267,7 @@ class Segment:
     """What is always known of a segment file."""
 
     __slots__ = (
+        "_opening",
         "base_offset",
         "capacity_bytes",
         "channel_id",
@@ -274,6 +275,7 @@ class Segment:
         "damage",
         "end",
         "frame_count",
+        "kept",
         "last_append_time_ns",
         "opened",
         "path",
@@ -297,6 +299,9 @@ class Segment:
         self.last_append_time_ns = 0
         self.damage = DamageList()
         self.opened: Opened | None = None
+        # What readers go on with once another file has its name; see `keep`.
+        self.kept: Opened | None = None
+        self._opening = threading.Lock()
 
     @property
     def seed(self) -> int:
@@ -329,7 +334,7 @@ class Segment:
             Unavailable: It is an active one, which only its log can open.
             OSError: The file is gone or can't be read.
         """
-        opened = self.opened
+        opened = self.opened or self.kept
         if opened is None:
             if not self.sealed:
                 raise Unavailable("the log was closed meanwhile; try again")
@@ -339,8 +344,28 @@ class Segment:
             if index is None:
                 index = self._rebuild_index(files, handle, mapped)
             opened = Opened(handle, mapped, index, self.seed, self.damage)
-            self.opened = opened
+            with self._opening:
+                if self.kept is not None:
+                    # Its files may be those of its successor by now.
+                    return self.kept
+                self.opened = opened
         return opened
+
+    def keep(self, files: Files) -> None:
+        """Stay open as long as anyone reads: another file is about to take its name.
+
+        Raises:
+            OSError: The file is gone or can't be read.
+        """
+        opened = self.open(files)
+        with self._opening:
+            # From now on nothing is opened or written under its names.
+            self.kept = opened
+
+    def let_go(self) -> None:
+        """The file keeps its name after all."""
+        with self._opening:
+            self.kept = None
 
     def read_index(self, files: Files) -> SparseIndex | None:
         """The index in this segment's index file, or None if there is no usable one."""
@@ -365,8 +390,9 @@ class Segment:
         index, damage = scan_index(mapped.view, start, self.end, self.seed)
         for found in damage:
             self.damage.add(found)
-        with contextlib.suppress(OSError):
-            files.replace(self._index_path, index.encode(self.segment_id))
+        with self._opening, contextlib.suppress(OSError):
+            if self.kept is None:
+                files.replace(self._index_path, index.encode(self.segment_id))
         return index
 
 

@@ -98,6 +98,9 @@ class Writer:
         self.since_checkpoint_bytes = 0
         # Does what opening could not for lack of room; no append before that.
         self.settle: Callable[[], None] | None = None
+        # Takes back, durably, the checkpoint's word that the log ends there; before the
+        # first append, and not at opening, because most logs are only opened.
+        self.retract: Callable[[], None] | None = None
 
     # ---- Appending --------------------------------------------------------
 
@@ -126,6 +129,8 @@ class Writer:
         """Put one batch behind the ones before it, in a new segment if need be."""
         if self.read_only_reason is not None or self.settle is not None:
             self._check_writable()
+        if self.retract is not None:
+            self._retract()
         if batch.producer_id and group.repeats(batch):
             return
         size = batch.frame_bytes
@@ -149,6 +154,14 @@ class Writer:
             except OSError as error:
                 raise self._refusal("the end of the log could not be set in order", error) from None
             self.settle = None
+
+    def _retract(self) -> None:
+        if self.retract is not None:
+            try:
+                self.retract()
+            except OSError as error:
+                raise self._refusal("the checkpoint could not be written", error) from None
+            self.retract = None
 
     def _flush(self, group: Group) -> MQError | None:
         """Write what was gathered; on failure none of it was appended."""
@@ -262,6 +275,7 @@ class Writer:
             return False
         if self._env.clock() - self.active.index.append_time_ns(0) < age_ns:
             return False
+        self._retract()
         self._roll(0)
         return True
 
@@ -270,6 +284,12 @@ class Writer:
         for segment in self.view.segments[:count]:
             self._env.cache.drop(segment)
         self.view = self.view._replace(segments=self.view.segments[count:])
+
+    def swap(self, old: Segment, new: Segment) -> None:
+        """Let readers find another file's records in place of a sealed segment's."""
+        segments = tuple(new if segment is old else segment for segment in self.view.segments)
+        self.view = self.view._replace(segments=segments)
+        self._env.cache.drop(old)
 
     def _roll(self, frame_bytes: int) -> None:
         """Seal the active segment, if there is one, and begin the next.
