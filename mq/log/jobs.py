@@ -6,14 +6,17 @@ would wait for each other. Tasks and results go between processes as they are.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
+from mq.errors import DataDirError
 from mq.log.files import OS_FILES, Files
 from mq.log.journal_check import Complain, check_records
 from mq.log.segment_check import Checked, Surroundings, check_segment
@@ -53,6 +56,13 @@ class Task:
         return checked
 
 
+def cores() -> int:
+    """How many processes can work side by side here."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def run_tasks(
     tasks: Sequence[Task], jobs: int, advance: Advance, files: Files = OS_FILES
 ) -> Iterator[Checked | None]:
@@ -65,7 +75,7 @@ def run_tasks(
         files: The seam. Other processes use the operating system itself.
 
     Raises:
-        DataDirError: A segment is of another format.
+        DataDirError: A segment is of another format, or a process was killed.
         OSError: One can't be read.
     """
     total_bytes = sum(task.size_bytes for task in tasks)
@@ -81,6 +91,11 @@ def run_tasks(
             _tell_when_done(future, share, advance)
         for future, _ in shares:
             yield from future.result()
+    except BrokenProcessPool:
+        raise DataDirError(
+            "a process that was checking segments was killed, for lack of memory perhaps; try "
+            "again with --jobs 1"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

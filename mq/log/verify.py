@@ -68,7 +68,7 @@ def verify_data_dir(
             if not report.live:
                 raise
     tasks = [task for check in checks for task in check.tasks]
-    counter = _Counter(progress, sum(task.size_bytes for task in tasks))
+    counter = Counter(progress, sum(task.size_bytes for task in tasks))
     outcomes = run_tasks(tasks, jobs, counter.advance, files)
     for check in checks:
         checked = [next(outcomes) for _ in check.tasks]
@@ -105,8 +105,8 @@ def verify_log(
     return check.conclude(list(run_tasks(check.tasks, 1, advance, files)))
 
 
-class _Counter:
-    """Adds up progress."""
+class Counter:
+    """Adds up progress: bytes done, of so many; never more than there are."""
 
     def __init__(self, progress: Progress | None, total_bytes: int) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""Commands without a broker: verify, dump, config, completion, serve, and the frame of all."""
+"""Commands without a broker: dump, config, completion, serve, and the frame of all."""
 
 from __future__ import annotations
 
@@ -46,63 +46,6 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Module:
         monkeypatch.setitem(sys.modules, name, made)
 
     return put
-
-
-class Report:
-    """What a verification found."""
-
-    def __init__(self, *, ok: bool) -> None:
-        self.ok = ok
-
-    def to_json(self) -> dict[str, object]:
-        """For scripts."""
-        return {"ok": self.ok, "channels": 1}
-
-    def lines(self) -> Iterator[str]:
-        """For people."""
-        yield "1 channel"
-        yield "sound" if self.ok else "damaged"
-
-
-@pytest.mark.parametrize(("ok", "code"), ((True, 0), (False, 1)))
-def test_verify_prints_a_report_and_ends_with_its_verdict(
-    mq: Run, module: Module, ok: bool, code: int
-) -> None:
-    """As lines, as JSON, and quietly only when there is nothing to say."""
-    asked: list[Path] = []
-
-    def verify(path: Path, progress: Callable[[int, int], None]) -> Report:
-        asked.append(path)
-        progress(1, 2)
-        return Report(ok=ok)
-
-    module("mq.log.verify", verify_data_dir=verify)
-    lines = f"1 channel\n{'sound' if ok else 'damaged'}\n"
-    assert mq("verify", "somewhere") == (code, lines.encode(), "")
-    assert mq("verify", "somewhere", "--quiet").text == ("" if ok else lines)
-    assert json.loads(mq("verify", "somewhere", "--json").out) == {"ok": ok, "channels": 1}
-    assert asked == [Path("somewhere")] * 3
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    (
-        (DataDirError("not a data directory"), "not a data directory"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory", "x"), "x: No such file"),
-    ),
-)
-def test_verify_that_cannot_run_is_code_2(
-    mq: Run, module: Module, error: Exception, message: str
-) -> None:
-    """It must not look like damage, nor like soundness."""
-
-    def verify(path: Path, progress: object) -> Report:
-        raise error
-
-    module("mq.log.verify", verify_data_dir=verify)
-    ran = mq("verify", "x")
-    assert (ran.code, ran.out) == (2, b"")
-    assert ran.err.startswith(f"mq: error: {message}")
 
 
 PARTS: list[dict[str, Any]] = [

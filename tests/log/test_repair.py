@@ -19,6 +19,7 @@ from mq.log.format import HEADER_BYTES, SEAL_BYTES
 from mq.log.layout import QUARANTINE_NAME, journal_id
 from mq.log.log import Log
 from mq.log.repair.repair import repair_data_dir
+from mq.log.repair.report import Action
 from mq.log.report import Severity
 from mq.log.verify import verify_data_dir
 from tests.log.batches import (
@@ -269,6 +270,20 @@ def test_what_was_stored_after_the_checkpoint_is_not_known(data_dir: Path) -> No
     check_serves(data_dir, set(range(6, end)), end)
 
 
+def test_a_stop_in_order_vouches_for_nothing_that_came_after(data_dir: Path) -> None:
+    """A log that went on after it may have held more: no offset is used twice."""
+    path = make(data_dir, 2)[0]
+    old = path.read_bytes()
+    log = open_log(channel_of(data_dir), segment_bytes=SEGMENT_BYTES)
+    fill(log, 2)
+    path.write_bytes(old[:HEADER_BYTES].ljust(SEGMENT_BYTES, b"\0"))
+    done = repair(data_dir)
+    (action,) = [a for a in done.actions if a.kind == "mark-lost"]
+    assert "so that none is used twice" in action.remedy
+    log = open_log(channel_of(data_dir), segment_bytes=SEGMENT_BYTES)
+    assert append(log) >= 12
+
+
 @pytest.mark.parametrize("content", (b"", bytes(SEGMENT_BYTES), b"\xa5" * 1000))
 def test_a_channel_of_which_nothing_is_left(data_dir: Path, content: bytes) -> None:
     """Its first offset is not used again, though no one knows how many there were."""
@@ -475,7 +490,7 @@ def test_what_cannot_be_repaired_is_left(data_dir: Path) -> None:
     done = repair_data_dir(data_dir, dry_run=False, files=FAST_FILES)
     assert done.left
     assert not done.ok
-    assert "left as it is" in "\n".join(done.lines())
+    assert "can't be repaired: " in "\n".join(done.lines())
     found, lost = read_past_damage(open_log(channel_of(data_dir)))
     assert lost == set()
     assert len(found) == 12
@@ -526,10 +541,18 @@ def test_a_report_in_words(data_dir: Path) -> None:
     flip(path, (HEADER_BYTES + 100) * 8)
     planned = list(repair_data_dir(data_dir).lines())
     name = f"channels/{CHANNEL.hex()}/{path.name}"
-    assert planned[0] == f"{name}: offsets 0 to 2 are damaged or gone: mark them as lost"
-    assert planned[-1].startswith("nothing was changed: with --yes, these 3 steps are taken, and 3")
-    done = list(repair_data_dir(data_dir, dry_run=False).lines())
-    assert done[:3] == planned[:3]
+    assert planned[0].endswith("NOT SOUND")
+    first = f"{name}: offsets 0 to 2 are damaged or gone: mark them as lost"
+    assert planned[-5] == f"to do: {first}"
+    assert planned[-2] == (
+        "nothing was changed: --repair --yes takes these 3 steps, and marks 3 records as lost "
+        "for good"
+    )
+    assert planned[-1] == f"what is replaced is first copied into {data_dir}/quarantine"
+    taken: list[Action] = []
+    done = list(repair_data_dir(data_dir, dry_run=False, taken=taken.append).lines())
+    assert done[:3] == [line.replace("to do", "done") for line in planned[-5:-2]]
+    assert done[:3] == [f"done: {action.line()}" for action in taken]
     assert done[3] == "repaired in 3 steps; 3 records are marked as lost"
     assert done[4].endswith("quarantine/0001")
     assert done[5].startswith("sound: 177 records")
@@ -537,8 +560,36 @@ def test_a_report_in_words(data_dir: Path) -> None:
     told = json.loads((data_dir / QUARANTINE_NAME / "0001" / "report.json").read_bytes())
     assert told["ok"] is True
     assert [each["kind"] for each in told["actions"]] == ["mark-lost", "seal", "checkpoint"]
-    assert list(repair_data_dir(data_dir).lines()) == ["nothing to repair"]
+    again = repair_data_dir(data_dir)
+    assert again.ok
+    assert list(again.lines())[-1] == "nothing to repair"
     assert next(repair_data_dir(data_dir, dry_run=False).lines()) == "nothing to repair"
+
+
+def test_what_no_repair_mends_is_told_before_and_after(data_dir: Path) -> None:
+    """A journal's record that can't be replayed is sound as a record, and is left."""
+    make(data_dir, 1)
+    path = data_dir / "groups" / CHANNEL.hex()
+    path.mkdir(parents=True)
+    log = Log(path, journal_id(CHANNEL), segment_bytes=SEGMENT_BYTES, files=FAST_FILES)
+    log.append([batch(b"Zwhat is this")])
+    log.close()
+    for dry_run in (True, False):
+        report = repair_data_dir(data_dir, dry_run=dry_run, files=FAST_FILES)
+        assert (report.actions, report.ok) == ([], False)
+        (left,) = report.left
+        assert left.startswith(f"groups/{CHANNEL.hex()}/00000000000000000000.seg: a record in")
+        assert "there is nothing that could be repaired" in list(report.lines())
+
+
+def test_progress_comes_to_its_end(data_dir: Path) -> None:
+    """With each reading of all segments, to plan and to verify."""
+    make(data_dir)
+    told: list[tuple[int, int]] = []
+    repair_data_dir(data_dir, progress=lambda done, total: told.append((done, total)))
+    total = sum(path.stat().st_size for path in channel_of(data_dir).glob("*.seg"))
+    assert {each for _, each in told} == {total}
+    assert [done for done, _ in told].count(total) >= 2
 
 
 def test_lost_ranges_are_told_by_verify_and_dump(data_dir: Path) -> None:

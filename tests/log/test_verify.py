@@ -26,6 +26,7 @@ from mq.log.filewalk import FileReader, walk_file
 from mq.log.format import HEADER_BYTES, SEAL_BYTES
 from mq.log.layout import journal_id
 from mq.log.log import Append, Log
+from mq.log.repair.report import Action, RepairReport
 from mq.log.report import LogReport, Report
 from mq.log.verify import verify_data_dir, verify_log
 from mq.log.walk import Bound
@@ -678,9 +679,15 @@ def test_the_schema_is_documented() -> None:
     fields = [*made.to_json(), *made.to_json()["totals"], *log.to_json(), *segment.to_json()]
     for name in [*fields, *finding.to_json()]:
         assert f"`{name}`" in document, name
+    repaired = RepairReport("d", dry_run=True)
+    action = Action("k", "f", "p", "r", 1, 2, 3, 4)
+    for name in [*repaired.to_json(), *action.to_json()]:
+        assert f"`{name}`" in document, name
     sources = sorted((ROOT / "mq" / "log").rglob("*.py"))
     text = "".join(path.read_text() for path in sources)
     found = set(re.findall(r'(?:DAMAGE|FAULT|NOTICE|severity),\s*"([a-z-]+)"', text))
     assert len(found) >= 15
-    for kind in found:
+    steps = set(re.findall(r'Action\(\s*"([a-z-]+)"', text))
+    assert len(steps) >= 9
+    for kind in found | steps:
         assert f"`{kind}`" in document, kind

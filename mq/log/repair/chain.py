@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mq.log.checkpoint import Checkpoint
 from mq.log.files import Files
+from mq.log.jobs import Advance
 from mq.log.repair.lineup import LineUp, Slot, Stranger, linked
 from mq.log.segment_check import Checked, Surroundings, check_segment
 
@@ -18,6 +19,7 @@ class Chain:
         directory: The log's.
         log_id: What the segments' headers have to say.
         checkpoint: The log's, if there is a sound one.
+        advance: Told how many more bytes are read.
 
     Attributes:
         slots: The segments, in order.
@@ -31,11 +33,17 @@ class Chain:
     """
 
     def __init__(
-        self, files: Files, directory: Path, log_id: bytes, checkpoint: Checkpoint | None
+        self,
+        files: Files,
+        directory: Path,
+        log_id: bytes,
+        checkpoint: Checkpoint | None,
+        advance: Advance,
     ) -> None:
         self._files = files
         self._log_id = log_id
         self._checkpoint = checkpoint
+        self._advance = advance
         self._checks: dict[tuple[Path, int | None, bool], Checked] = {}
         lineup = LineUp(files, directory, log_id, checkpoint)
         self.slots = lineup.slots
@@ -69,7 +77,7 @@ class Chain:
                 checkpoint=known,
                 header=slot.header,
             )
-            self._checks[key] = check_segment(self._files, slot.path, around, lambda _: None)
+            self._checks[key] = check_segment(self._files, slot.path, around, self._advance)
         return self._checks[key]
 
     def _find_imposter(self) -> tuple[Slot, str] | None:

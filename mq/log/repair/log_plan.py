@@ -26,6 +26,7 @@ from mq.log.format import (
     segment_name,
 )
 from mq.log.frames import segment_seed
+from mq.log.jobs import Advance
 from mq.log.layout import log_id
 from mq.log.log_check import load_checkpoint
 from mq.log.lost import lost_bytes
@@ -65,6 +66,7 @@ class LogPlan:
         root: The data directory.
         directory: The log's.
         kind: Whose log it is, ``channel`` or ``groups``.
+        advance: Told how many more bytes are read.
 
     Attributes:
         steps: What is to be done, in order.
@@ -75,7 +77,9 @@ class LogPlan:
         OSError: The device fails otherwise than by unreadable sectors.
     """
 
-    def __init__(self, files: Files, root: Path, directory: Path, kind: str) -> None:
+    def __init__(
+        self, files: Files, root: Path, directory: Path, kind: str, advance: Advance
+    ) -> None:
         self._root = root
         self._directory = directory
         self._kind = kind
@@ -86,7 +90,7 @@ class LogPlan:
         self._checkpoint = load_checkpoint(files, directory, report)
         # Whether it has to be made anew.
         self._changed = bool(report.own_findings)
-        self._chain = Chain(files, directory, self._id, self._checkpoint)
+        self._chain = Chain(files, directory, self._id, self._checkpoint, advance)
         # Of the segment planned last: its id, the time of its end, and where it ends.
         self._previous_id: bytes | None = None
         self._time_ns = 0
