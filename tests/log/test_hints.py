@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mq.errors import ChannelFailed
+from mq.errors import ChannelFailed, DiskFull
 from mq.log.checkpoint import Checkpoint, CheckpointWriter
+from mq.log.files import Handle
 from mq.log.format import CHECKPOINT_NAME
 from mq.log.log import Log
 from tests.log.batches import FAST_FILES, batch, files_in, fill, numbered, open_log, read_all
+from tests.log.seams import Buffers, FullDiskFiles
 
 SEGMENT_BYTES = 8192
 
@@ -223,3 +225,86 @@ def test_fill_leaves_sound_hints(tmp_path: Path) -> None:
     index = log.segments[0].read_index(FAST_FILES)
     assert index is not None
     assert index.count == found.index_count == 1
+
+
+class OrderFiles(FullDiskFiles):
+    """Notes which files change, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed: list[str] = []
+
+    def write(self, handle: Handle, buffers: Buffers, position: int) -> int:
+        """See `Files`."""
+        self.changed.append(handle.path.name)
+        return super().write(handle, buffers, position)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Files`."""
+        super().rename(source, target)
+        self.changed.append(target.name)
+
+
+def is_clean(log: Log) -> bool:
+    """What the checkpoint says now."""
+    found = Checkpoint.decode((log.directory / CHECKPOINT_NAME).read_bytes())
+    assert found is not None
+    return found.clean
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """The directory of a log that was closed in order."""
+    log = open_log(tmp_path / "log")
+    fill(log, 3)
+    log.close()
+    return log.directory
+
+
+def test_a_clean_checkpoint_is_taken_back_before_the_first_append(stopped: Path) -> None:
+    """Durably, and once."""
+    files = OrderFiles()
+    log = open_log(stopped, files=files)
+    before = state(log)
+    fill(log, 2)
+    assert files.changed[:3] == ["checkpoint.tmp", "checkpoint", log.segments[0].path.name]
+    assert files.changed.count("checkpoint") == 1
+    assert not is_clean(log)
+    log.close()
+    assert is_clean(log)
+    assert before != state(open_log(stopped))
+
+
+def test_a_clean_checkpoint_of_a_log_that_is_not_appended_to_stays(stopped: Path) -> None:
+    """Ten thousand quiet channels cost nothing when they are opened."""
+    files = OrderFiles()
+    log = open_log(stopped, files=files)
+    read_all(log)
+    assert not log.roll_aged(1 << 60)
+    log.close()
+    assert is_clean(log)
+    assert files.changed == []
+
+
+def test_a_clean_checkpoint_is_taken_back_before_an_aged_segment_is_rolled(stopped: Path) -> None:
+    """That is going on, too."""
+    files = OrderFiles()
+    log = open_log(stopped, files=files, clock=lambda: 1 << 60)
+    assert log.roll_aged(1)
+    assert files.changed[:2] == ["checkpoint.tmp", "checkpoint"]
+    assert not is_clean(log)
+
+
+def test_a_clean_checkpoint_that_cannot_be_taken_back(stopped: Path) -> None:
+    """Without room for it nothing is appended; with room, appending works by itself."""
+    files = OrderFiles()
+    log = open_log(stopped, files=files)
+    files.full = True
+    (refused,) = log.append([batch(*numbered(9, 3))])
+    assert isinstance(refused, DiskFull)
+    assert log.segments[0].path.name not in files.changed
+    assert is_clean(log)
+    files.full = False
+    fill(log, 1)
+    assert not is_clean(log)
+    assert log.durable_offset == 12
