@@ -47,6 +47,9 @@ class Checkpoint:
     def encode(self) -> bytes:
         """The file's content: a line with the CRC32C of the rest, then JSON."""
         values = {name: getattr(self, name) for name in self.__slots__}
+        if not self.compacted:
+            # As it always was: most logs are never compacted.
+            del values["compacted"]
         body = json.dumps({"format": FORMAT_VERSION, **values}).encode()
         return b"%08x\n%s\n" % (crc32c(body), body)
 
