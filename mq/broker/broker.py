@@ -19,7 +19,7 @@ from mq.broker.openlogs import OpenLogs
 from mq.broker.registry import Registry
 from mq.broker.shared import Shared
 from mq.broker.threads import Threads, stopping_error
-from mq.broker.upkeep import RetentionClock
+from mq.broker.upkeep import UpkeepClock
 from mq.log.files import OS_FILES, Files
 
 # How many channels are opened at once where all are.
@@ -105,9 +105,7 @@ class Broker:
         self.channels.load(metas)
         if self.config.recover_on_start:
             await self.recover()
-        self._retention = RetentionClock(
-            self.shared, lambda: [channel.upkeep for channel in self.channels]
-        )
+        self._retention = UpkeepClock(self.shared, lambda: self.channels)
         self._retention.start()
 
     def _sync_all(self) -> Callable[[], None] | None:
@@ -151,7 +149,8 @@ class Broker:
             for channel in self._all_channels()
             if channel.queue.busy
         }
-        waiting = work | self.channels.tasks.running
+        passes = {task for channel in self.channels if (task := channel.compacting.task)}
+        waiting = work | passes | self.channels.tasks.running
         if waiting:
             await asyncio.wait(waiting, timeout=limit_s)
         for task in work:
@@ -182,7 +181,8 @@ class Broker:
 
     async def _end_tasks(self) -> None:
         """Whatever they wait for fails now, and so do they."""
-        running = self.channels.tasks.running | self.groups.running
+        passes = {task for channel in self.channels if (task := channel.compacting.task)}
+        running = self.channels.tasks.running | self.groups.running | passes
         if running:
             _, late = await asyncio.wait(running, timeout=_TASKS_S)
             for task in late:

@@ -5,17 +5,19 @@ to itself in a committer thread, cold reads run in reader threads.
 
 The parts, each of which knows only the ones before it:
 
-    life     the log, opened and closed, and what is known of it
-    pulls    who reads, or waits for something to read
-    queue    who publishes, and the commits
-    upkeep   retention
-    reads    what the broker itself asks the log
+    life        the log, opened and closed, and what is known of it
+    pulls       who reads, or waits for something to read
+    queue       who publishes, and the commits
+    upkeep      retention
+    compacting  compaction, where the channel wants it
+    reads       what the broker itself asks the log
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from mq.broker.compacting import Compacting
 from mq.broker.life import Life, Opener, State
 from mq.broker.model import ChannelMeta
 from mq.broker.publishing import CommitQueue
@@ -51,6 +53,7 @@ class Channel:
         self.pulls = PullDesk(shared, logs, self.life)
         self.queue = CommitQueue(shared, logs, self.life, self.pulls)
         self.upkeep = Upkeep(shared, self.life, self.queue, holders)
+        self.compacting = Compacting(shared, self.life, self.queue)
         self.reads = Reads(shared, logs, self.life, self.pulls)
         # What every call of a client comes to goes straight to the part that does it.
         self.publish = self.queue.publish
@@ -87,6 +90,11 @@ class Channel:
         """One past the last record that may be read."""
         return self.life.durable_offset
 
+    def keep_up(self, now_ns: int) -> None:
+        """Do what may be due at a time, Unix nanoseconds, where nothing else happens."""
+        self.upkeep.look(now_ns)
+        self.compacting.look()
+
     async def retire(self) -> Log | None:
         """Refuse everything from now on: the channel is deleted.
 
@@ -99,6 +107,7 @@ class Channel:
         assert refusal is not None, "a deleted channel refuses everything"
         self.queue.fail_all(refusal)
         self.pulls.end_waiting(refusal)
+        await self.compacting.stop()
         await self.queue.idle()
         await life.still()
         log, life.log = life.log, None

@@ -35,6 +35,7 @@ class ChannelConfig:
     retain_unacknowledged: bool | None = None
     retain_unacknowledged_bytes: int | None = None
     segment_ms: int | None = None
+    compact: bool | None = None
 
     def check(self) -> ChannelConfig:
         """Return self if every value can be used.
@@ -104,6 +105,10 @@ class BrokerConfig:
     free_bytes_min: int = 64 * MIB
     # How often retention looks at channels where nothing happens.
     retention_interval_s: float = 10.0
+    # Of a compacted channel: how much of it a pass must not have seen to be worth it,
+    # and how long a tombstone is kept.
+    compact_dirty_ratio_min: float = 0.5
+    tombstone_retention_s: float = 86_400.0
     recover_on_start: bool = False
 
 

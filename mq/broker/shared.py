@@ -22,6 +22,7 @@ class Shared:
         stopped: Nothing is taken on any more.
         observe_fsync: Called with the seconds that each sync took.
         rate: What is published to all channels together.
+        compacting: Held while a channel is compacted.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Shared:
         self.stopped = False
         self.observe_fsync: Callable[[float], object] = lambda _: None
         self.rate = Rate()
+        self.compacting = asyncio.Lock()
         self._anchor_s, self._anchor_ms = loop.time(), clock_ns() // 1_000_000
 
     def now_ms(self) -> int:

@@ -181,12 +181,19 @@ class Upkeep:
             self._segments_seen = len(self._life.log.segments)
 
 
-class RetentionClock:
+class Kept(Protocol):
+    """A channel that is looked after."""
+
+    def keep_up(self, now_ns: int) -> None:
+        """Do what may be due at a time, where nothing else happens."""
+
+
+class UpkeepClock:
     """Looks at every channel now and again."""
 
-    def __init__(self, shared: Shared, upkeeps: Callable[[], Iterable[Upkeep]]) -> None:
+    def __init__(self, shared: Shared, channels: Callable[[], Iterable[Kept]]) -> None:
         self._shared = shared
-        self._upkeeps = upkeeps
+        self._channels = channels
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -194,8 +201,8 @@ class RetentionClock:
         shared = self._shared
         self._timer = shared.loop.call_later(shared.config.retention_interval_s, self.start)
         now_ns = shared.clock_ns()
-        for upkeep in self._upkeeps():
-            upkeep.look(now_ns)
+        for channel in self._channels():
+            channel.keep_up(now_ns)
 
     def stop(self) -> None:
         """Look no more."""

@@ -106,6 +106,14 @@ class Settings(BaseSettings):
     min_free_bytes: Annotated[int, size(0, 1024 * GIB)] = Field(
         default=64 * MIB, description="Publishes are refused when less of the disk is free."
     )
+    compact_dirty_percent: Annotated[int, count(1, 100)] = Field(
+        default=50,
+        description="How much of a compacted channel has to be new before it is compacted again.",
+    )
+    tombstone_retention_s: Annotated[float, duration(10 * 365 * 86_400)] = Field(
+        default=86_400.0,
+        description="How long a compacted channel keeps a message that deletes its key.",
+    )
     metrics_listen: Annotated[str, address_or_off()] = Field(
         default="127.0.0.1:9464", description="Address of the Prometheus metrics, or off."
     )

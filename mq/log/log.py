@@ -390,7 +390,7 @@ class Log:
         """
         files, base = self._files, old.base_offset
         if old not in self._writer.view.segments[:-1]:
-            rewritten.discard(files)
+            rewritten.discard()
             return False
         try:
             self._writer.sync()
@@ -399,7 +399,7 @@ class Log:
             self._checkpoints.remove_index(base)
             files.rename(rewritten.path, old.path)
         except (MQError, OSError):
-            rewritten.discard(files)
+            rewritten.discard()
             old.let_go()
             self._env.cache.touch(old)
             raise

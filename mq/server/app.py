@@ -85,6 +85,8 @@ def broker_config(settings: Settings, files_max: int) -> BrokerConfig:
         open_channels_max=min(settings.max_open_channels, share),
         open_segments_max=min(256, share),
         free_bytes_min=settings.min_free_bytes,
+        compact_dirty_ratio_min=settings.compact_dirty_percent / 100,
+        tombstone_retention_s=settings.tombstone_retention_s,
         recover_on_start=settings.sync_on_startup,
     )
 

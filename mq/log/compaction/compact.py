@@ -78,7 +78,7 @@ class Compaction:
         """Learn the latest offset of each key that is new since the last pass.
 
         Raises:
-            OSError: The device fails, or a segment was removed.
+            OSError: The device fails.
         """
         for segment in self.segments:
             if segment.end.offset > self._cleaned_offset and not self._survey(segment):
@@ -89,7 +89,7 @@ class Compaction:
     def _survey(self, segment: Segment) -> bool:
         """Whether there is room for more."""
         try:
-            each_frame(self._files, segment, self._learn)
+            each_frame(self._files, segment, self._learn, self._breathe)
         except Opaque:
             # What it holds from there on is kept, and supersedes nothing.
             pass
@@ -99,7 +99,6 @@ class Compaction:
         return True
 
     def _learn(self, frame: Frame, reader: FileReader) -> None:
-        self._breathe()
         if frame.base_offset < self._cleaned_offset:
             return
         if len(self._latest) >= self._keys_max:
@@ -127,16 +126,15 @@ class Compaction:
         """What is left of a segment, to be put in its place; None: it stays as it is.
 
         Raises:
-            OSError: The device fails, has no room, or the segment was removed.
+            OSError: The device fails, or has no room.
         """
         try:
-            return rewrite_segment(self._files, segment, self._thin)
+            return rewrite_segment(self._files, segment, self._thin, self._breathe)
         except Opaque:
             self._opaque = True
             return None
 
     def _thin(self, frame: Frame, records: bytes) -> tuple[bytes, int] | None:
-        self._breathe()
         columns = _with_keys(frame, records)
         if columns is None:
             self._opaque = True

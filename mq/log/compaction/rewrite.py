@@ -56,29 +56,39 @@ class Opaque(Exception):
 class Rewritten:
     """A finished file that can take a segment's place."""
 
+    files: Files
     path: Path
     header: SegmentHeader
     footer: SegmentFooter
     index: SparseIndex
 
-    def discard(self, files: Files) -> None:
-        """Remove it; it is not wanted after all."""
+    def discard(self) -> None:
+        """Remove it, if it is there; it is not wanted after all."""
         with contextlib.suppress(OSError):
-            files.unlink(self.path)
+            self.files.unlink(self.path)
 
 
-def each_frame(files: Files, segment: Segment, take: Callable[[Frame, FileReader], None]) -> None:
+def each_frame(
+    files: Files,
+    segment: Segment,
+    take: Callable[[Frame, FileReader], None],
+    breathe: Callable[[], object],
+) -> None:
     """Call ``take`` with each frame of a sealed segment, and what reads its bytes.
 
     Raises:
-        Opaque: Something in it can't be read.
-        OSError: The file is gone, or the device fails.
+        Opaque: Something in it can't be read, or retention has removed it.
+        OSError: The device fails.
     """
-    reader = FileReader(files, files.open(segment.path))
+    try:
+        reader = FileReader(files, files.open(segment.path))
+    except FileNotFoundError:
+        raise Opaque(segment.path.name) from None
     start = Bound(segment.base_offset, HEADER_BYTES)
     for frame, damage in walk_file(reader, start, segment.end, segment.seed):
         if frame is None or (damage is not None and not damage.marked):
             raise Opaque(segment.path.name)
+        breathe()
         take(frame, reader)
 
 
@@ -88,7 +98,9 @@ def may_thin(frame: Frame) -> bool:
     return bool(attributes & ATTRIBUTE_KEYS) and not attributes & CODEC_MASK
 
 
-def rewrite_segment(files: Files, segment: Segment, thin: Thin) -> Rewritten | None:
+def rewrite_segment(
+    files: Files, segment: Segment, thin: Thin, breathe: Callable[[], object]
+) -> Rewritten | None:
     """Write what is left of a segment; None: all of it is.
 
     Durable when this returns, and read back.
@@ -97,6 +109,7 @@ def rewrite_segment(files: Files, segment: Segment, thin: Thin) -> Rewritten | N
         files: The seam.
         segment: A sealed one.
         thin: Decides about a frame whose records have keys.
+        breathe: Called with each frame.
 
     Raises:
         Opaque: Something in it can't be read.
@@ -104,7 +117,7 @@ def rewrite_segment(files: Files, segment: Segment, thin: Thin) -> Rewritten | N
     """
     work = _Work(files, segment, thin)
     try:
-        each_frame(files, segment, work.take)
+        each_frame(files, segment, work.take, breathe)
         return work.finish()
     except BaseException:
         work.give_up()
@@ -276,7 +289,7 @@ class _Work:
         files.write(handle, [encode_segment_footer(footer)], capacity - FOOTER_BYTES)
         files.sync(handle)
         self._read_back(handle)
-        return Rewritten(handle.path, header, footer, self.index)
+        return Rewritten(files, handle.path, header, footer, self.index)
 
     def _read_back(self, handle: Handle) -> None:
         """What takes the place of sound records has to be sound on the device.
