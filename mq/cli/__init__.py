@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from mq.cli import channels, completion, config, dump, exits, pub, serve, sub, verify
+from mq.cli import channels, completion, config, dump, exits, groups, pub, serve, sub, verify
 from mq.cli.help import Root, examples, print_version
 
 __all__ = ["cli", "main"]
@@ -40,7 +40,7 @@ def cli() -> None:
     """A durable message broker for one machine, and its clients.
 
     Exit codes: 0 done, 1 refused or damaged, 2 wrong usage or could not run,
-    3 no such channel, 4 no broker or no answer in time, 130 interrupted.
+    3 no such channel or group, 4 no broker or no answer in time, 130 interrupted.
     """
 
 
@@ -49,6 +49,7 @@ for command in (
     pub.pub,
     sub.sub,
     channels.channels,
+    groups.groups,
     verify.verify,
     dump.dump,
     config.config,

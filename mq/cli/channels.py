@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mq.cli import output
+from mq.cli.asking import check_can_ask, confirm, yes_option
+from mq.cli.channel_settings import (
+    SETTINGS_HELP,
+    ChannelSetting,
+    channel_setting,
+    show_settings,
+)
 from mq.cli.connection import Connection, complete_channel, connection_options
-from mq.cli.exits import COULD_NOT_RUN, FAILED, Failure
 from mq.cli.format import timestamp
 from mq.cli.help import examples
-from mq.cli.types import ChannelSetting, channel_setting
+from mq.cli.purge import purge, retention
 from mq.units import format_size
 
 if TYPE_CHECKING:
@@ -21,15 +27,15 @@ if TYPE_CHECKING:
 
 Settings = tuple[ChannelSetting, ...]
 
-_SETTINGS_HELP = (
-    "SETTINGs: segment_bytes=SIZE (of a segment file), durability=synced|written (what an "
-    "acknowledgement means where the publisher doesn't say), max_message_bytes=SIZE."
-)
-
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete_channel)
 names_argument = click.argument(
     "names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_channel
+)
+compact_option = click.option(
+    "--compact/--no-compact",
+    default=None,
+    help="Keep only the latest message of each key, or all: the setting compact.",
 )
 
 
@@ -38,10 +44,16 @@ names_argument = click.argument(
         "mq channels create orders segment_bytes=128MiB",
         "mq channels ls -l",
         "mq channels describe orders --json",
+        "mq channels configure orders retention_ms=7d retention_bytes=10GB",
+        "mq channels purge orders --before -30d --dry-run",
     ),
 )
 def channels() -> None:
-    """List, create, describe, configure and remove channels."""
+    """List, create, describe, configure, purge and remove channels."""
+
+
+channels.add_command(purge)
+channels.add_command(retention)
 
 
 @channels.command(
@@ -70,16 +82,18 @@ def ls(connection: Connection, prefix: str, detailed: bool, as_json: bool) -> No
     epilog=examples(
         "mq channels create orders",
         "mq channels create orders segment_bytes=128MiB durability=written",
+        "mq channels create orders retention_ms=7d retain_unacknowledged=true",
     ),
-    help=f"Create a channel. One that exists is left as it is.\n\n{_SETTINGS_HELP}",
+    help=f"Create a channel. One that exists is left as it is.\n\n{SETTINGS_HELP}",
 )
 @name_argument
 @click.argument("settings", metavar="[SETTING]...", nargs=-1, type=channel_setting)
+@compact_option
 @connection_options
-def create(connection: Connection, name: str, settings: Settings) -> None:
+def create(connection: Connection, name: str, settings: Settings, compact: bool | None) -> None:
     """Create a channel."""
     with connection.open() as client:
-        client.create_channel(name, **_keywords(settings))
+        client.create_channel(name, **_keywords(settings, compact))
 
 
 @channels.command(
@@ -99,32 +113,39 @@ def describe(connection: Connection, names: tuple[str, ...], as_json: bool) -> N
     epilog=examples(
         "mq channels configure orders max_message_bytes=1MiB",
         "mq channels configure orders durability=synced segment_bytes=64MiB",
+        "mq channels configure orders retention_ms=7d retention_bytes=10GB",
+        "mq channels configure orders retention_bytes=none",
     ),
     help=(
-        "Change settings of a channel, and show what it has then.\n\n"
-        f"{_SETTINGS_HELP} Settings that aren't named stay as they are."
+        "Change settings of a channel, and show what it has then. Settings that aren't "
+        f"named stay as they are.\n\n{SETTINGS_HELP}"
     ),
 )
 @name_argument
-@click.argument("settings", metavar="SETTING...", nargs=-1, required=True, type=channel_setting)
+@click.argument("settings", metavar="SETTING...", nargs=-1, type=channel_setting)
+@compact_option
 @json_option
 @connection_options
-def configure(connection: Connection, name: str, settings: Settings, as_json: bool) -> None:
+def configure(
+    connection: Connection, name: str, settings: Settings, compact: bool | None, as_json: bool
+) -> None:
     """Change settings of a channel."""
+    changes = _keywords(settings, compact)
+    if not changes:
+        raise click.UsageError("name a setting to change, as in retention_ms=7d")
     with connection.open() as client:
-        _print_one(client.configure_channel(name, **_keywords(settings)), as_json)
+        _print_one(client.configure_channel(name, **changes), as_json)
 
 
 @channels.command(
     epilog=examples("mq channels rm orders", "mq channels rm orders invoices --yes"),
 )
 @names_argument
-@click.option("-y", "--yes", is_flag=True, help="Don't ask. Needed where there is no terminal.")
+@yes_option
 @connection_options
 def rm(connection: Connection, names: tuple[str, ...], yes: bool) -> None:
     """Delete channels with all their messages. There is no way back."""
-    if not yes and not is_terminal():
-        raise Failure("deleting needs --yes where nobody can be asked", code=COULD_NOT_RUN)
+    check_can_ask(yes, "deleting")
     with connection.open() as client:
         for name in names:
             if not yes:
@@ -132,20 +153,18 @@ def rm(connection: Connection, names: tuple[str, ...], yes: bool) -> None:
             client.delete_channel(name)
 
 
-def is_terminal() -> bool:
-    """Whether there is somebody to ask."""
-    return sys.stdin.isatty()
-
-
 def _confirm(info: ChannelInfo) -> None:
     stored = f"{info.record_count} messages ({info.stored_bytes} bytes)"
-    question = f"Delete {info.name} with its {stored}?"
-    if not click.confirm(question, err=True):
-        raise Failure(f"{info.name} was left as it is", code=FAILED)
+    confirm(f"Delete {info.name} with its {stored}?", f"{info.name} was left as it is")
 
 
-def _keywords(settings: Settings) -> dict[str, Any]:
-    return dict(settings)
+def _keywords(settings: Settings, compact: bool | None) -> dict[str, Any]:
+    keywords: dict[str, Any] = dict(settings)
+    if compact is not None:
+        if "compact" in keywords:
+            raise click.UsageError("compact is given twice")
+        keywords["compact"] = compact
+    return keywords
 
 
 def _print_one(info: ChannelInfo, as_json: bool) -> None:
@@ -153,8 +172,7 @@ def _print_one(info: ChannelInfo, as_json: bool) -> None:
     if as_json:
         output.print_json(described)
         return
-    rows = [(name, _text(name, value)) for name, value in _lines(described)]
-    output.print_table(("CHANNEL", info.name), rows)
+    output.print_table(("CHANNEL", info.name), list(_lines(described)))
 
 
 def _print_detailed(infos: Iterable[ChannelInfo], as_json: bool) -> None:
@@ -193,28 +211,27 @@ def _described(info: ChannelInfo) -> dict[str, Any]:
         "publish_records_per_second": info.publish_records_per_second,
         "publish_bytes_per_second": info.publish_bytes_per_second,
         "waiting_pulls": info.waiting_pulls,
+        "days_to_full": info.days_to_full or None,
         "damaged": [
             {"first_offset": first, "next_offset": following} for first, following in info.damaged
         ],
-        "config": {
-            "segment_bytes": info.config.segment_bytes,
-            "durability": info.config.durability,
-            "max_message_bytes": info.config.max_message_bytes,
-        },
+        "config": dataclasses.asdict(info.config),
     }
 
 
-def _lines(described: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+def _lines(described: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What a person reads: without the name, which is the heading, and with the settings last."""
-    shown = {name: value for name, value in described.items() if name not in ("name", "config")}
-    return [*shown.items(), *described["config"].items()]
+    for name, value in described.items():
+        if name not in ("name", "config"):
+            yield name, _text(name, value)
+    yield from show_settings(described["config"])
 
 
 def _text(name: str, value: Any) -> str:
     if name == "damaged":
         return ", ".join(f"[{each['first_offset']}, {each['next_offset']})" for each in value)
     if value is None:
-        return "never" if name == "last_append" else "default"
+        return {"last_append": "never", "days_to_full": "not filling"}.get(name, "default")
     if isinstance(value, float):
         return f"{value:.1f}"
     return format_size(value) if name.endswith("_bytes") else str(value)

@@ -84,3 +84,20 @@ def complete_channel(
     except MQError:
         return []
     return [CompletionItem(each.name) for each in found[:COMPLETION_MOST]]
+
+
+def complete_group(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of the channel's groups that begin with what has been typed; none without a broker."""
+    from mq.errors import MQError
+
+    target = ctx.params.get("server") or DEFAULT_SERVER
+    channel = ctx.params.get("channel")
+    try:
+        with Connection(target, COMPLETION_TIMEOUT_S).open() as client:
+            found = client.list_groups(channel) if channel else []
+    except MQError:
+        return []
+    names = [each.name for each in found if each.name.startswith(incomplete)]
+    return [CompletionItem(name) for name in names[:COMPLETION_MOST]]

@@ -14,6 +14,7 @@ from mq.errors import (
     ConfigError,
     DataDirError,
     DeadlineExceeded,
+    GroupNotFound,
     MQError,
     Unavailable,
 )
@@ -27,6 +28,7 @@ INTERRUPTED = 130
 
 _CODES: tuple[tuple[type[MQError], int], ...] = (
     (ChannelNotFound, NOT_FOUND),
+    (GroupNotFound, NOT_FOUND),
     (Unavailable, UNAVAILABLE),
     (DeadlineExceeded, UNAVAILABLE),
     (ConfigError, COULD_NOT_RUN),

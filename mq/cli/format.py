@@ -42,6 +42,9 @@ def as_json(message: Message) -> bytes:
     }
     for name, value in _pairs(message):
         fields["headers"].update(text_field(name, value))
+    delivery_count = _delivery_count(message)
+    if delivery_count is not None:
+        fields["delivery_count"] = delivery_count
     return to_json(fields)
 
 
@@ -54,7 +57,8 @@ def for_terminal(content: bytes) -> bytes:
 def compile_format(template: str) -> Render:
     r"""A function that writes messages as in ``{offset} {time} {key} {content}``.
 
-    There are also ``{time_ns}``, ``{headers}`` and ``{size}``; ``\n \t \r \0 \\``
+    There are also ``{time_ns}``, ``{headers}``, ``{size}`` and, of a group,
+    ``{delivery_count}``; ``\n \t \r \0 \\``
     are what they are in C, and ``{{`` is a brace.
 
     Raises:
@@ -80,6 +84,12 @@ def _headers(message: Message) -> bytes:
     return b",".join(name.encode() + b"=" + value for name, value in _pairs(message))
 
 
+def _delivery_count(message: Message) -> int | None:
+    """How often a group delivered it, where a group did."""
+    count: int | None = getattr(message, "delivery_count", None)
+    return count
+
+
 _FIELDS: dict[str, Render] = {
     "offset": lambda message: b"%d" % message.offset,
     "time": lambda message: timestamp(message.append_time_ns).encode(),
@@ -88,6 +98,7 @@ _FIELDS: dict[str, Render] = {
     "headers": _headers,
     "size": lambda message: b"%d" % len(message.content),
     "content": lambda message: message.content,
+    "delivery_count": lambda message: b"%d" % (_delivery_count(message) or 0),
 }
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Made once: making one costs more than a small object.
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
@@ -31,20 +34,31 @@ def to_json(value: Any) -> bytes:
     return _encode(value).encode("utf-8", "surrogateescape")
 
 
+def is_terminal() -> bool:
+    """Whether a person looks at standard output."""
+    return sys.stdout.isatty()
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on a terminal; elsewhere lines of tab-separated values, without a heading."""
-    if not sys.stdout.isatty():
+    if not is_terminal():
         for row in rows:
             click.echo("\t".join(row))
         return
     from rich.console import Console
+
+    Console().print(make_table(columns, rows))
+
+
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """The table as rich draws it."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    return table
 
 
 def tell(message: str, *, quiet: bool = False) -> None:

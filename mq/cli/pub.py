@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -20,8 +20,8 @@ from mq.cli.help import examples
 from mq.cli.interrupts import Interrupted, Interrupts, catch_interrupts
 from mq.cli.progress import Bar, progress_bar
 from mq.cli.records import split_records
+from mq.cli.types import delay, to_bytes
 from mq.cli.types import header as header_type
-from mq.cli.types import to_bytes
 from mq.errors import ChannelNotFound, MQError
 from mq.units import GIB
 
@@ -43,6 +43,7 @@ class Input:
     separator: bytes
     key: bytes | None
     headers: tuple[tuple[str, bytes], ...] = field(default=())
+    schedule: dict[str, Any] = field(default_factory=dict)
 
 
 @click.command(
@@ -52,6 +53,7 @@ class Input:
         "tail -f app.log | mq pub logs",
         "find . -type f -print0 | mq pub paths --null --create",
         "mq pub orders '{\"id\": 7}' --key 7 --header type=created --json",
+        "mq pub reminders 'call back' --deliver-after 2h --expires-after 1d",
     ),
 )
 @click.argument("channel", shell_complete=complete_channel)
@@ -75,6 +77,18 @@ class Input:
     metavar="KEY=VALUE",
     help="A header of each message. Repeatable.",
 )
+@click.option(
+    "--deliver-after",
+    type=delay,
+    metavar="DURATION",
+    help="Groups hand the messages out no earlier, such as 10m; other readers see them at once.",
+)
+@click.option(
+    "--expires-after",
+    type=delay,
+    metavar="DURATION",
+    help="Groups hand them out no later, such as 1d.",
+)
 @click.option("--create", is_flag=True, help="Create the channel if it doesn't exist.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was published as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
@@ -89,6 +103,8 @@ def pub(
     null: bool,
     key: str | None,
     headers: tuple[tuple[str, bytes], ...],
+    deliver_after: int | None,
+    expires_after: int | None,
     create: bool,
     as_json: bool,
     quiet: bool,
@@ -105,7 +121,12 @@ def pub(
     if messages and files:
         raise click.UsageError("messages are given as arguments or in files, not both")
     given = Input(
-        messages, files, b"\0" if null else b"\n", to_bytes(key) if key else None, headers
+        messages,
+        files,
+        b"\0" if null else b"\n",
+        to_bytes(key) if key else None,
+        headers,
+        _schedule(deliver_after, expires_after),
     )
     if not messages and "-" in (files or "-") and sys.stdin.isatty():
         output.tell("one message a line; Ctrl-D ends them", quiet=quiet)
@@ -124,6 +145,17 @@ def pub(
     if delivery.error is not None:
         raise Failure(delivery.error.message, code=code_of(delivery.error))
     ctx.exit(interrupts.exit_code if interrupts.received else OK)
+
+
+def _schedule(deliver_after_ms: int | None, expires_after_ms: int | None) -> dict[str, Any]:
+    """The options of a producer for delay and expiry."""
+    given = {"deliver_after_ms": deliver_after_ms, "expires_after_ms": expires_after_ms}
+    if deliver_after_ms and expires_after_ms and expires_after_ms <= deliver_after_ms:
+        raise click.UsageError(
+            "the messages would expire before they are delivered:"
+            " --expires-after is longer than --deliver-after"
+        )
+    return {name: span_ms for name, span_ms in given.items() if span_ms is not None}
 
 
 def _record_bytes_max(client: Client, channel: str, create: bool) -> int:
@@ -147,7 +179,10 @@ def _publish(
     interrupts: Interrupts,
 ) -> None:
     """Send all records; on an error or a signal, those that have been read."""
-    with client.producer(channel) as producer, closing(_slices(records)) as slices:
+    with (
+        client.producer(channel, **given.schedule) as producer,
+        closing(_slices(records)) as slices,
+    ):
         try:
             for each in slices:
                 _send(producer, each, given, delivery)

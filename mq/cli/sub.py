@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
 from mq.cli import output
-from mq.cli.connection import Connection, complete_channel, connection_options
+from mq.cli.connection import Connection, complete_channel, complete_group, connection_options
+from mq.cli.consuming import Consuming, Settle, check_group_options, consume
 from mq.cli.exits import Failure, code_of
-from mq.cli.format import Render, as_json, compile_format, for_terminal
+from mq.cli.group_options import lease_option, max_deliveries_option, mode_option
 from mq.cli.help import examples
 from mq.cli.reading import OnDamage, follow, read_stored
-from mq.cli.types import Start
+from mq.cli.types import Start, delay
 from mq.cli.types import start as start_type
+from mq.cli.writing import Writer, make_writer
 from mq.errors import DataLoss
 
 if TYPE_CHECKING:
     from mq import Batch
-
-# Writes the first so many records of a batch.
-Writer = Callable[["Batch", int], None]
 
 
 @click.command(
@@ -34,11 +32,14 @@ Writer = Callable[["Batch", int], None]
         "mq sub orders --from 2026-11-24T08:00:00Z --count 10",
         "mq sub logs --from beginning --raw > app.log",
         "mq sub orders --from 120 --format '{offset}\\t{time}\\t{key}\\t{content}'",
+        "mq sub orders --group workers",
+        "mq sub orders --group workers --count 10 --no-ack --json",
     ),
 )
 @click.argument("channel", shell_complete=complete_channel)
 @click.option(
     "--from",
+    "--start",
     "start",
     type=start_type,
     metavar="START",
@@ -54,7 +55,8 @@ Writer = Callable[["Batch", int], None]
     "--format",
     "template",
     metavar="FORMAT",
-    help="Such as '{offset} {time} {key} {content}'; also {time_ns} {headers} {size}.",
+    help="Such as '{offset} {time} {key} {content}'; also {time_ns} {headers} {size}"
+    " {delivery_count}.",
 )
 @click.option("-0", "--null", is_flag=True, help="End each message with a NUL byte, not a newline.")
 @click.option(
@@ -64,8 +66,44 @@ Writer = Callable[["Batch", int], None]
     show_default=True,
     help="Stop at damaged messages, or leave them out and say so.",
 )
+@click.option(
+    "-g",
+    "--group",
+    metavar="NAME",
+    shell_complete=complete_group,
+    help="Consume as one of a group, which is made if there is none.",
+)
+@click.option(
+    "--consumer",
+    metavar="NAME",
+    help="This consumer's name in the group; one of its own if not given.",
+)
+@mode_option
+@lease_option
+@max_deliveries_option
+@click.option(
+    "--idle",
+    "idle_ms",
+    type=delay,
+    metavar="DURATION",
+    help="With --group: end once there was no message for so long.",
+)
+@click.option(
+    "--no-ack",
+    "settle",
+    flag_value="nothing",
+    help="With --group: acknowledge nothing; all is handed back at the end.",
+)
+@click.option(
+    "--nack",
+    "settle",
+    flag_value="nack",
+    help="With --group: hand each message back as failed, to be redelivered.",
+)
 @connection_options
+@click.pass_context
 def sub(
+    ctx: click.Context,
     connection: Connection,
     channel: str,
     start: Start | None,
@@ -75,6 +113,13 @@ def sub(
     template: str | None,
     null: bool,
     on_damage: OnDamage,
+    group: str | None,
+    consumer: str | None,
+    mode: str | None,
+    lease_ms: int | None,
+    max_deliveries: int | None,
+    idle_ms: int | None,
+    settle: Settle | None,
 ) -> None:
     r"""Print the messages of a channel.
 
@@ -83,10 +128,50 @@ def sub(
 
     Each message is printed as it was published, and a newline. On a terminal
     control characters are shown as \x1b, so that they do nothing.
+
+    With --group the messages are shared with the group's other consumers, and each
+    is acknowledged once it has been written. It goes on until --count, --idle or
+    Ctrl-C, which hand back what was not printed. --from, --mode and --max-deliveries
+    are for a group that this makes; it begins at the beginning by default.
     """
-    if style and template is not None:
-        raise click.UsageError("--json, --raw and --format exclude each other")
-    write = _writer(output.stdout(), style, template, b"\0" if null else b"\n")
+    write = make_writer(output.stdout(), style, template, b"\0" if null else b"\n")
+    settings = {"mode": mode, "lease_ms": lease_ms, "max_deliveries": max_deliveries}
+    of_groups = {
+        "--consumer": consumer,
+        **{"--" + name.replace("_", "-"): value for name, value in settings.items()},
+        "--idle": idle_ms,
+        "--no-ack or --nack": settle,
+    }
+    check_group_options(group, of_groups)
+    if group is not None:
+        how = Consuming(
+            channel,
+            group,
+            start,
+            {name: value for name, value in settings.items() if value is not None},
+            consumer,
+            count,
+            idle_ms,
+            settle or "ack",
+            on_damage,
+            one_by_one=style == "json" or template is not None,
+        )
+        with connection.open() as client:
+            code = consume(client, how, write, output.stdout())
+        ctx.exit(code)
+    _read(connection, channel, start, count, following, on_damage, write)
+
+
+def _read(
+    connection: Connection,
+    channel: str,
+    start: Start | None,
+    count: int | None,
+    following: bool,
+    on_damage: OnDamage,
+    write: Writer,
+) -> None:
+    """Without a group: what is stored, or all that comes."""
     if start is None or start == "latest":
         start, following = "latest", True
     with connection.open() as client:
@@ -113,37 +198,3 @@ def _print(batches: Iterator[Batch], count: int | None, write: Writer, *, flush:
             remaining -= taken
             if remaining == 0:
                 return
-
-
-def _writer(out: BinaryIO, style: str | None, template: str | None, end: bytes) -> Writer:
-    if template is not None:
-        try:
-            return _one_by_one(out, compile_format(template), end)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--format") from error
-    if style == "json":
-        return _one_by_one(out, as_json, end)
-    if style is None and out.isatty():
-        return _one_by_one(out, lambda message: for_terminal(message.content), end)
-    return _joined(out, end)
-
-
-def _one_by_one(out: BinaryIO, render: Render, end: bytes) -> Writer:
-    def write(batch: Batch, count: int) -> None:
-        out.write(end.join([render(message) for message in islice(batch.messages(), count)]))
-        out.write(end)
-
-    return write
-
-
-def _joined(out: BinaryIO, end: bytes) -> Writer:
-    """A batch is written at once: millions of messages a second."""
-
-    def write(batch: Batch, count: int) -> None:
-        contents = batch.contents
-        if count < len(contents):
-            contents = contents[:count]
-        out.write(end.join(contents))
-        out.write(end)
-
-    return write

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import click
 
-from mq.units import parse_duration, parse_size
+from mq.units import parse_duration
 
 Start = int | Literal["beginning", "latest"] | datetime
-ChannelSetting = tuple[str, int | str]
 
 _POSITIONS: dict[str, Literal["beginning", "latest"]] = {
     "beginning": "beginning",
     "latest": "latest",
 }
-_SIZES = ("segment_bytes", "max_message_bytes")
-_DURABILITIES = ("synced", "written")
-_CHANNEL_SETTINGS = "segment_bytes=SIZE, durability=synced|written, max_message_bytes=SIZE"
 
 
 def duration(text: str) -> float:
@@ -40,21 +37,43 @@ def header(text: str) -> tuple[str, bytes]:
     return name, to_bytes(value)
 
 
-def channel_setting(text: str) -> ChannelSetting:
-    """A setting of a channel, ``segment_bytes=64MiB``: name and value."""
-    name, equals, value = text.partition("=")
-    if not equals or name not in (*_SIZES, "durability"):
-        raise click.BadParameter(
-            f"{text!r} is no setting of a channel; there are {_CHANNEL_SETTINGS}"
-        )
-    if name == "durability":
-        if value not in _DURABILITIES:
-            raise click.BadParameter(f"{text!r}: durability is synced or written")
-        return name, value
+def milliseconds(text: str) -> int:
+    """A length of time, ``30s``, in whole milliseconds; a plain number is milliseconds."""
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    return _to_ms(text)
+
+
+def delay(text: str) -> int:
+    """A length of time, ``5s``, in whole milliseconds; a plain number is seconds."""
+    span_ms = _to_ms(text)
+    if span_ms == 0:
+        raise click.BadParameter(f"{text!r} is no time at all")
+    return span_ms
+
+
+def _to_ms(text: str) -> int:
     try:
-        return name, parse_size(value)
+        span_ms = parse_duration(text) * 1000
     except ValueError as error:
-        raise click.BadParameter(f"{name}: {error}") from error
+        negative = text.startswith("-")
+        reason = f"{text!r} is negative; a length of time is not" if negative else str(error)
+        raise click.BadParameter(reason) from error
+    if 0 < span_ms < 1:
+        raise click.BadParameter(f"{text!r} is less than a millisecond")
+    return round(span_ms)
+
+
+def moment(text: str) -> datetime:
+    """A time: RFC 3339, ``-1h`` for an hour ago, ``@UNIX_SECONDS``."""
+    found: Start | None = None
+    with suppress(ValueError, OverflowError):
+        found = parse_start(text, datetime.now(UTC))
+    if not isinstance(found, datetime):
+        raise click.BadParameter(
+            f"{text!r} is no time; there are RFC 3339, -1h for an hour ago, @UNIX_SECONDS"
+        )
+    return found
 
 
 def start(text: str) -> Start:

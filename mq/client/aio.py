@@ -309,6 +309,7 @@ class AsyncClient(AsyncGroupCalls):
         retain_unacknowledged: bool | None = None,
         retain_unacknowledged_bytes: int | None = None,
         segment_ms: int | None = None,
+        compact: bool | None = None,
     ) -> None:
         """Create a channel. One that exists stays as it is, its settings too.
 
@@ -326,6 +327,7 @@ class AsyncClient(AsyncGroupCalls):
             retain_unacknowledged_bytes: Unless the channel holds more bytes than this.
             segment_ms: How old a segment becomes at most before a new one begins; 0 is a
                 quarter of `retention_ms`.
+            compact: Keep only the latest message of each key.
 
         Raises:
             MQError: It was refused.
@@ -340,6 +342,7 @@ class AsyncClient(AsyncGroupCalls):
             retain_unacknowledged=retain_unacknowledged,
             retain_unacknowledged_bytes=retain_unacknowledged_bytes,
             segment_ms=segment_ms,
+            compact=compact,
         )
         await self._transport.run(flows.create_channel(self._policy, channel, config))
 
@@ -373,6 +376,7 @@ class AsyncClient(AsyncGroupCalls):
         retain_unacknowledged: bool | None = None,
         retain_unacknowledged_bytes: int | None = None,
         segment_ms: int | None = None,
+        compact: bool | None = None,
     ) -> ChannelInfo:
         """Change a channel's settings, those of `create_channel`; what is None stays.
 
@@ -393,6 +397,7 @@ class AsyncClient(AsyncGroupCalls):
             retain_unacknowledged=retain_unacknowledged,
             retain_unacknowledged_bytes=retain_unacknowledged_bytes,
             segment_ms=segment_ms,
+            compact=compact,
         )
         return await self._transport.run(flows.configure_channel(self._policy, channel, config))
 

@@ -300,6 +300,7 @@ class Client(GroupCalls):
         retain_unacknowledged: bool | None = None,
         retain_unacknowledged_bytes: int | None = None,
         segment_ms: int | None = None,
+        compact: bool | None = None,
     ) -> None:
         """Create a channel. One that exists stays as it is, its settings too.
 
@@ -317,6 +318,7 @@ class Client(GroupCalls):
             retain_unacknowledged_bytes: Unless the channel holds more bytes than this.
             segment_ms: How old a segment becomes at most before a new one begins; 0 is a
                 quarter of `retention_ms`.
+            compact: Keep only the latest message of each key.
 
         Raises:
             MQError: It was refused.
@@ -331,6 +333,7 @@ class Client(GroupCalls):
             retain_unacknowledged=retain_unacknowledged,
             retain_unacknowledged_bytes=retain_unacknowledged_bytes,
             segment_ms=segment_ms,
+            compact=compact,
         )
         self._transport.run(flows.create_channel(self._policy, channel, config))
 
@@ -364,6 +367,7 @@ class Client(GroupCalls):
         retain_unacknowledged: bool | None = None,
         retain_unacknowledged_bytes: int | None = None,
         segment_ms: int | None = None,
+        compact: bool | None = None,
     ) -> ChannelInfo:
         """Change a channel's settings, those of `create_channel`; what is None stays.
 
@@ -384,6 +388,7 @@ class Client(GroupCalls):
             retain_unacknowledged=retain_unacknowledged,
             retain_unacknowledged_bytes=retain_unacknowledged_bytes,
             segment_ms=segment_ms,
+            compact=compact,
         )
         return self._transport.run(flows.configure_channel(self._policy, channel, config))
 

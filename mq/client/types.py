@@ -143,6 +143,8 @@ class ChannelConfig:
     """… as long as the channel holds no more bytes than this. None or 0: no limit."""
     segment_ms: int | None = None
     """A new segment begins when one is this old; None or 0: a quarter of `retention_ms`."""
+    compact: bool | None = None
+    """Whether only the latest message of each key is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,7 @@ RETENTION_SETTINGS = (
     "retain_unacknowledged",
     "retain_unacknowledged_bytes",
     "segment_ms",
+    "compact",
 )
 
 

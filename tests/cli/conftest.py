@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from mq.cli import cli, exits
 from mq.cli.connection import Connection
 from mq.client.types import ChannelConfig, ChannelInfo, Receipt
 from mq.errors import ChannelNotFound, DataLoss, MessageTooLarge, MQError, OffsetOutOfRange
+from tests.helpers.server import ServerProcess
 
 START_NS = 1_700_000_000_123_456_789
 SECOND_NS = 1_000_000_000
@@ -98,6 +100,7 @@ class FakeBroker:
         self.on_send: Callable[[int], None] = lambda _sent: None
         self.on_wait: Callable[[], object] = lambda: None
         self.flush_every = 7
+        self.schedules: list[dict[str, int]] = []
 
     def add(self, name: str, contents: Sequence[bytes] = (), **config: Any) -> FakeChannel:
         """A channel with these messages."""
@@ -251,7 +254,8 @@ class _Client:
         self.broker.find(name)
         del self.broker.channels[name]
 
-    def producer(self, channel: str) -> _Producer:
+    def producer(self, channel: str, **schedule: int) -> _Producer:
+        self.broker.schedules.append(schedule)
         return _Producer(self.broker, channel)
 
     def pull(
@@ -328,3 +332,22 @@ def mq() -> Run:
         return Ran(code, out.getvalue(), err.getvalue().decode())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One real broker for a module; each test has a channel of its own."""
+    with ServerProcess(tmp_path_factory.mktemp("live") / "data") as process:
+        yield process
+
+
+@pytest.fixture
+def channel(
+    live: ServerProcess, mq: Run, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """A new channel, on the real broker, which commands talk to by default."""
+    name = re.sub(r"\W+", ".", request.node.name).strip(".")
+    monkeypatch.setenv("MQ_SERVER", live.address)
+    monkeypatch.delenv("MQ_TIMEOUT", raising=False)
+    assert mq("channels", "create", name) == (0, b"", "")
+    return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -62,8 +63,7 @@ def test_describe_json_has_numbers(mq: Run, broker: FakeBroker) -> None:
     broker.add("a", durability="written").damaged = (2, 4)
     broker.add("b")
     first, second = map(json.loads, mq("channels", "describe", "a", "b", "--json").out.splitlines())
-    expected = {"segment_bytes": None, "durability": "written", "max_message_bytes": None}
-    assert first["config"] == expected
+    assert first["config"] == dataclasses.asdict(ChannelConfig(durability="written"))
     assert first["damaged"] == [{"first_offset": 2, "next_offset": 4}]
     assert second["name"] == "b"
     assert second["last_append"] is None
@@ -133,7 +133,7 @@ def test_rm_asks_on_a_terminal(
 ) -> None:
     """Saying how much would go; no answer is no."""
     broker.add("c", [b"abc", b"d"])
-    monkeypatch.setattr("mq.cli.channels.is_terminal", lambda: True)
+    monkeypatch.setattr("mq.cli.asking.is_terminal", lambda: True)
     ran = mq("channels", "rm", "c", stdin=answer)
     assert ran.code == code
     assert ran.out == b""

@@ -244,3 +244,12 @@ def test_a_record_may_be_as_large_as_the_limit_and_no_larger(pieces: list[bytes]
     assert found == whole.removesuffix(b"\n").split(b"\n")
     with pytest.raises(Failure, match="over the channel's limit of 4"):
         list(split_records(Trickle(pieces), "-", b"\n", 4))
+
+
+def test_delay_and_expiry_are_given_to_the_producer(mq: Run, broker: FakeBroker) -> None:
+    """In milliseconds; a plain number is seconds, and nothing is nothing."""
+    broker.add("c")
+    assert mq("pub", "c", "x", "--deliver-after", "1m30s", "--expires-after", "3600").code == 0
+    assert mq("pub", "c", "x").code == 0
+    expected = {"deliver_after_ms": 90_000, "expires_after_ms": 3_600_000}
+    assert broker.schedules == [expected, {}]
