@@ -145,8 +145,8 @@ class LogPlan:
         for lost in marks.lost:
             self._mark(path, segment_seed(header.segment_id), lost, checked)
         if sealed:
-            changed = resized or bool(marks.lost) or not checked.report.sealed
-            self._seal(path, header, marks.end, kinds, changed=changed)
+            changed = resized or not checked.report.sealed
+            self._seal(path, header, marks.end, kinds, changed=changed, marked=bool(marks.lost))
         self._previous_id, self._end = header.segment_id, marks.end
         times = [lost.append_time_ns for lost in marks.lost]
         self._time_ns = max(self._time_ns, checked.last_append_time_ns, *times, 0)
@@ -209,12 +209,22 @@ class LogPlan:
         self._changed = True
 
     def _seal(
-        self, path: Path, header: SegmentHeader, end: Bound, kinds: set[str], *, changed: bool
+        self,
+        path: Path,
+        header: SegmentHeader,
+        end: Bound,
+        kinds: set[str],
+        *,
+        changed: bool,
+        marked: bool,
     ) -> None:
         name = self._name(path)
         if changed or kinds & _SEAL_KINDS:
             problem = "its end does not tell what is in it"
             action = Action("seal", name, problem, "write padding, footer and index anew")
+        elif marked:
+            problem = "its footer and index are older than its marks"
+            action = Action("seal", name, problem, "write them anew")
         elif kinds & _INDEX_KINDS:
             problem = "its index is missing, damaged or wrong"
             action = Action("index", name, problem, "write it anew")
