@@ -73,6 +73,7 @@ class Channel:
     @property
     def state(self) -> State:
         """Whether the log is open."""
+        self.life.recover_failed()
         return self.life.state
 
     @property

@@ -120,7 +120,7 @@ class Life:
     def refusal(self) -> MQError | None:
         """What `check_usable` raises, or None."""
         shared = self._shared
-        self._recover_failed()
+        self.recover_failed()
         if self.state is State.DELETED:
             return ChannelNotFound(
                 f"channel {self.meta.name} was deleted; create it again to use it"
@@ -132,7 +132,7 @@ class Life:
             return kind(f"channel {self.meta.name} could not be opened: {self.reason}")
         return None
 
-    def _recover_failed(self) -> None:
+    def recover_failed(self) -> None:
         """Let a log be opened again that failed to for a reason that passes."""
         again_s = self._again_from_s
         if again_s is None or self.state is not State.FAILED:
@@ -168,7 +168,7 @@ class Life:
 
     def when_open(self, call: Callable[[], None]) -> None:
         """Call when the log is open, or can't be; now if that is known. It must not raise."""
-        self._recover_failed()
+        self.recover_failed()
         if self.state in (State.OPEN, State.FAILED, State.DELETED):
             call()
         else:

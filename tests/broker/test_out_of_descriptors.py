@@ -7,6 +7,7 @@ import errno
 import pytest
 
 from mq.broker import life
+from mq.broker.life import State
 from mq.broker.model import ChannelConfig
 from mq.errors import ChannelFailed, Overloaded
 from tests.broker.conftest import StartBroker
@@ -36,7 +37,9 @@ async def test_a_channel_opens_once_there_are_some_again(
         await publish(channel, b"x")
     with pytest.raises(Overloaded):
         await Waiting(channel, 0).contents()
+    assert channel.state is State.FAILED
     monkeypatch.setattr(channel.life, "_again_from_s", 0.0)
+    assert (channel.state, channel.life.reason) == (State.CLOSED, None)
     assert await publish(channel, b"y") == 0
     assert await read(channel, 0) == [b"y"]
 

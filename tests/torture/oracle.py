@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -49,6 +50,7 @@ def judge(rpc: Rpc, ledger: Ledger) -> Outcome:
     """Compare what a running server holds with the ledger."""
     outcome = Outcome()
     for channel in ledger.channels:
+        until(partial(opens, rpc, channel), _ANSWER_LIMIT_S)
         try:
             info = rpc.describe(channel)
             found = ledger.judge(channel, records(rpc, channel, info), info.log_start_offset)
@@ -106,6 +108,15 @@ def settle(server: TortureServer, ledger: Ledger, outcome: Outcome, *, rounds: i
     check_directory(server.data_dir, outcome)
     outcome.rounds += rounds
     return outcome
+
+
+def opens(rpc: Rpc, channel: str) -> bool:
+    """Whether the server says no more that it lacks what it takes to open a channel."""
+    try:
+        rpc.pull(channel, position=pb.OFFSET_BEGINNING, max_records=1)
+    except grpc.RpcError as error:
+        return error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED
+    return True
 
 
 def answers(rpc: Rpc) -> bool:
