@@ -60,6 +60,7 @@ ATTRIBUTE_LOST: Final = 1 << 5
 # Where a walk finds what it needs without unpacking the whole header.
 FRAME_LENGTH_AT: Final = 1
 FRAME_BASE_OFFSET_AT: Final = 7
+FRAME_DELTA_AT: Final = 16
 FRAME_TIME_AT: Final = 26
 
 FRAME_DTYPE: Final = np.dtype(

@@ -102,3 +102,15 @@ def outside(ranges: Sequence[Range], first: int, following: int) -> list[Range]:
         for part in ((start, min(end, first)), (max(start, following), end))
     ]
     return [(start, end) for start, end in parts if start < end]
+
+
+def spare(deliveries: Sequence[Delivery], gone: Sequence[Range]) -> list[Delivery]:
+    """Deliveries without the offsets in ranges."""
+    left = list(deliveries)
+    for first, following in gone:
+        left = [
+            delivery._replace(first=start, next=end)
+            for delivery in left
+            for start, end in outside([(delivery.first, delivery.next)], first, following)
+        ]
+    return left

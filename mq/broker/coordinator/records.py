@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from mq.broker.groups import Schedule
+from mq.broker.groups.ranges import Range, append_range
 from mq.log.format import FRAME_HEADER_BYTES
-from mq.log.frames import Frame, walk_trusted
+from mq.log.frames import Frame, sparse_frames, walk_trusted
 from mq.pb import mq_pb2 as pb
 
 # Bits of a frame's attributes.
@@ -22,12 +24,16 @@ def attributes_of(columns: pb.Records) -> int:
 
 
 class Facts(NamedTuple):
-    """What a group has to know of records ``[first_offset, next_offset)``."""
+    """What a group has to know of records ``[first_offset, next_offset)``.
+
+    ``gone``: the offsets among them that have no record any more.
+    """
 
     first_offset: int
     next_offset: int
     schedule: Schedule
     keys: list[bytes | None]
+    gone: Sequence[Range] = ()
 
 
 def columns_of(data: bytes, frame: Frame) -> pb.Records:
@@ -35,8 +41,13 @@ def columns_of(data: bytes, frame: Frame) -> pb.Records:
     return pb.Records.FromString(data[frame.position + FRAME_HEADER_BYTES : frame.end])
 
 
+def deltas_of(columns: pb.Records) -> Sequence[int]:
+    """The offsets of records, relative to the base offset of their frame."""
+    return columns.offset_deltas or range(len(columns.contents))
+
+
 def read_facts(data: bytes, first_offset: int, next_offset: int, *, with_keys: bool) -> Facts:
-    """Read frames for delays and expiry, and for keys if they matter.
+    """Read frames for delays and expiry, for what is gone, and for keys if they matter.
 
     Args:
         data: Sound frames that hold ``[first_offset, next_offset)``.
@@ -53,12 +64,38 @@ def read_facts(data: bytes, first_offset: int, next_offset: int, *, with_keys: b
         if scheduled and columns is not None:
             schedule += _schedule(columns, frame)
         if with_keys:
-            first, last = max(first_offset, frame.base_offset), frame.next_offset
-            of_frame: Iterable[bytes | None] = [None] * (frame.next_offset - frame.base_offset)
+            first, last = max(first_offset, frame.base_offset), min(next_offset, frame.next_offset)
+            of_frame: list[bytes | None] = [None] * max(0, last - first)
             if columns is not None and keyed:
-                of_frame = [key or None for key in columns.keys]
-            keys += list(of_frame)[first - frame.base_offset : last - frame.base_offset]
-    return Facts(first_offset, next_offset, schedule, keys[: next_offset - first_offset])
+                for delta, key in zip(deltas_of(columns), columns.keys, strict=True):
+                    if first <= frame.base_offset + delta < last:
+                        of_frame[frame.base_offset + delta - first] = key or None
+            keys += of_frame
+    gone = find_gone(data, [(first_offset, next_offset)])
+    return Facts(first_offset, next_offset, schedule, keys, gone)
+
+
+def find_gone(data: bytes, ranges: Sequence[Range]) -> list[Range]:
+    """The offsets in ranges, which frames hold, of which there is no record any more."""
+    gone: list[Range] = []
+    for frame in sparse_frames(data):
+        for first, following in _gaps(data, frame):
+            for start, end in ranges:
+                if max(first, start) < min(following, end):
+                    append_range(gone, max(first, start), min(following, end))
+    return gone
+
+
+def _gaps(data: bytes, frame: Frame) -> Iterator[Range]:
+    """The offsets of a frame that have no record."""
+    expected = frame.base_offset
+    for delta in deltas_of(columns_of(data, frame)):
+        offset = frame.base_offset + delta
+        if offset > expected:
+            yield expected, offset
+        expected = offset + 1
+    if expected < frame.next_offset:
+        yield expected, frame.next_offset
 
 
 def _schedule(
@@ -69,12 +106,15 @@ def _schedule(
     count = frame.record_count
     delays = columns.deliver_after_ms or [0] * count
     lives = columns.expires_after_ms or [0] * count
-    first, current = frame.base_offset, (0, 0)
-    for position, pair in enumerate(zip(delays, lives, strict=True)):
-        if pair != current:
-            yield from _run(first, frame.base_offset + position, current, appended_ms)
-            first, current = frame.base_offset + position, pair
-    yield from _run(first, frame.next_offset, current, appended_ms)
+    first = following = frame.base_offset
+    current = (0, 0)
+    for delta, *pair in zip(deltas_of(columns), delays, lives, strict=True):
+        offset = frame.base_offset + delta
+        if (pair[0], pair[1]) != current or offset != following:
+            yield from _run(first, following, current, appended_ms)
+            first, current = offset, (pair[0], pair[1])
+        following = offset + 1
+    yield from _run(first, following, current, appended_ms)
 
 
 def _run(
@@ -96,11 +136,14 @@ class Record(NamedTuple):
 
 
 def find_record(data: bytes, offset: int) -> Record | None:
-    """The message at an offset, in frames; None if it is not there."""
+    """The message at an offset, in frames; None if it is not there, or not any more."""
     for frame in walk_trusted(data):
         if frame.base_offset <= offset < frame.next_offset:
             columns = columns_of(data, frame)
-            at = offset - frame.base_offset
+            deltas = deltas_of(columns)
+            at = bisect_left(deltas, offset - frame.base_offset)
+            if at == len(deltas) or deltas[at] != offset - frame.base_offset:
+                return None
             headers: tuple[tuple[str, bytes], ...] = ()
             if columns.headers:
                 headers = tuple((h.key, h.value) for h in columns.headers[at].entries)
@@ -122,5 +165,6 @@ def encode_record(record: Record) -> bytes:
 def contents_of(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Offset and content of every record in frames."""
     for frame in walk_trusted(data):
-        for position, content in enumerate(columns_of(data, frame).contents):
-            yield frame.base_offset + position, content
+        columns = columns_of(data, frame)
+        for delta, content in zip(deltas_of(columns), columns.contents, strict=True):
+            yield frame.base_offset + delta, content

@@ -12,6 +12,7 @@ from mq.broker.groups.events import (
     Committed,
     Configured,
     DeadPublished,
+    Gone,
     Scheduled,
     ScheduledRun,
     Sought,
@@ -20,7 +21,7 @@ from mq.broker.groups.events import (
 from mq.broker.groups.ledger import DeadLetter
 from mq.broker.groups.plan import Plan
 from mq.broker.groups.pool import Key
-from mq.broker.groups.ranges import merged
+from mq.broker.groups.ranges import Range, merged
 from mq.errors import FailedPrecondition, OffsetOutOfRange, Unavailable
 
 # (first, next, not_before_ms, expires_at_ms) of records that carry a delay or an expiry.
@@ -39,10 +40,11 @@ class AdminCalls(GroupCore):
         schedule: Schedule = (),
         keys: Sequence[Key] = (),
         begin: int | None = None,
+        gone: Sequence[Range] = (),
     ) -> Plan:
         """Take note of the records from `read_offset` up to an offset: they can be handed out.
 
-        Unless a delay or expiry has to be journaled, it takes effect at once.
+        Unless a delay, an expiry or a gap has to be journaled, it takes effect at once.
 
         Args:
             next_offset: One past the last; no effect if not above `read_offset`.
@@ -53,6 +55,9 @@ class AdminCalls(GroupCore):
             begin: From where on the records were read, if that took a while:
                 `read_offset` may have gone back (a seek), and then there is no
                 effect; or on, and then only the rest has one. None: from it.
+            gone: Offsets of which the channel has no record any more, ascending:
+                never to be handed out. Only those that the group never knew of
+                count: whatever else it knows is settled by whom it is handed to.
 
         Raises:
             Unavailable: The group is being moved, or a plan of `advance` is in flight.
@@ -67,13 +72,15 @@ class AdminCalls(GroupCore):
         ordered = self.config.mode is Mode.KEY_ORDERED
         assert not ordered or len(keys) == next_offset - begin, "one key a record"
         runs = self._scheduled(schedule, next_offset, now_ms)
-        if not runs:
+        holes = self._holes(gone, next_offset)
+        if not runs and not holes:
             self._overlay.pool.learn(begin, next_offset, keys, now_ms)
             return Plan()
         self._advancing = True
+        scheduled = Scheduled(next_offset, runs)
         return self._commits.put(
             Plan(
-                (Scheduled(next_offset, runs),),
+                (scheduled, Gone(holes)) if holes else (scheduled,),
                 confirmed=partial(self._learn, begin, next_offset, keys, runs),
                 abandoned=self._not_learnt,
             )
@@ -94,6 +101,15 @@ class AdminCalls(GroupCore):
             if first < following and (not_before_ms or expires_at_ms):
                 found.append(ScheduledRun(first, following, not_before_ms, expires_at_ms))
         return tuple(found)
+
+    def _holes(self, gone: Sequence[Range], next_offset: int) -> tuple[Range, ...]:
+        """The part of what is gone that the group never knew of."""
+        known = max(self._ledger.end, self.read_offset)
+        return tuple(
+            (max(first, known), min(following, next_offset))
+            for first, following in gone
+            if max(first, known) < min(following, next_offset)
+        )
 
     def _learn(
         self,

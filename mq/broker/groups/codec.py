@@ -23,6 +23,7 @@ from mq.broker.groups.events import (
     Expired,
     Failed,
     FailedRun,
+    Gone,
     Scheduled,
     ScheduledRun,
     Sought,
@@ -136,7 +137,7 @@ def _range(first: int, following: int) -> Range:
     return first, following
 
 
-def _write_runs(writer: Writer, event: Acked | Expired | Failed | Dead) -> None:
+def _write_runs(writer: Writer, event: Acked | Expired | Gone | Failed | Dead) -> None:
     writer.runs(event[0], len(event[0]))
 
 
@@ -171,6 +172,7 @@ _KINDS: dict[type[Any], tuple[int, Callable[[Writer, Any], None]]] = {
     Sought: (9, _write_number),
     Configured: (10, _write_configured),
     Activated: (11, _write_activated),
+    Gone: (12, _write_runs),
 }
 _READ: dict[int, Callable[[Reader], Event]] = {
     1: lambda r: Acked(r.runs(_range)),
@@ -184,6 +186,7 @@ _READ: dict[int, Callable[[Reader], Event]] = {
     9: lambda r: Sought(r.number()),
     10: lambda r: Configured(GroupConfig.from_bytes(r.octets())),
     11: lambda r: Activated(r.number(), r.text()),
+    12: lambda r: Gone(r.runs(_range)),
 }
 
 

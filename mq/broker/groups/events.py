@@ -59,6 +59,12 @@ class Expired(NamedTuple):
     ranges: tuple[Range, ...]
 
 
+class Gone(NamedTuple):
+    """These messages are done because the channel no longer has them: later ones replaced them."""
+
+    ranges: tuple[Range, ...]
+
+
 class ScheduledRun(NamedTuple):
     """Messages that their publisher delays, or lets expire; 0: not."""
 
@@ -118,6 +124,7 @@ Event = (
     | Sought
     | Configured
     | Activated
+    | Gone
 )
 
 

@@ -22,6 +22,7 @@ from mq.broker.groups.events import (
     Event,
     Expired,
     Failed,
+    Gone,
     Scheduled,
     Sought,
     Trimmed,
@@ -174,6 +175,9 @@ class Ledger:
     def _expired(self, event: Expired) -> None:
         self.totals.expired += sum(self._finish(*r) for r in event.ranges)
 
+    def _gone(self, event: Gone) -> None:
+        self.totals.trimmed += sum(self._finish(*r) for r in event.ranges)
+
     def _failed(self, event: Failed) -> None:
         for start, following, failures, not_before_ms in event.runs:
             first = max(start, self.floor)
@@ -240,4 +244,5 @@ class Ledger:
         Sought: _sought,
         Configured: _configured,
         Activated: _activated,
+        Gone: _gone,
     }

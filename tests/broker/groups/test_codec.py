@@ -25,6 +25,7 @@ from mq.broker.groups.events import (
     Expired,
     Failed,
     FailedRun,
+    Gone,
     Scheduled,
     ScheduledRun,
     Sought,
@@ -51,6 +52,7 @@ ranges = st.lists(pairs, max_size=5).map(lambda found: tuple(sorted(found)))
 events = st.one_of(
     st.builds(Acked, ranges),
     st.builds(Expired, ranges),
+    st.builds(Gone, ranges),
     st.builds(Failed, runs(FailedRun, counts, counts)),
     st.builds(Dead, runs(DeadRun, counts, st.text(max_size=9))),
     st.builds(Scheduled, offsets, runs(ScheduledRun, counts, counts)),
@@ -79,6 +81,7 @@ GOLDEN: tuple[tuple[Entry, str], ...] = (
     (Entry(6, (Scheduled(50, (ScheduledRun(8, 9, 7, 0),)),)), "0106063201100107 00"),
     (Entry(7, (Committed(1), Trimmed(2), Sought(3))), "0107 0701 0802 0903"),
     (Entry(8, (Activated(2, "ann"),)), "0108 0b02 03616e6e"),
+    (Entry(9, (Scheduled(50, ()), Gone(((7, 9),)))), "0109 063200 0c010e02"),
 )
 # A snapshot that format 1 has written: `stored` below. Never regenerate it.
 GOLDEN_SNAPSHOT = (
