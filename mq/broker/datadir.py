@@ -115,15 +115,11 @@ class DataDir:
         What a crash left of creating or deleting a channel is removed.
         """
         metas, notices = [], []
-        # A crash while deleting a channel leaves the journal of its groups.
-        journals = self._files.list(self.groups_path) if self.groups_path.exists() else []
-        ids = set(self._files.list(self.channels_path))
-        for orphan in journals:
-            if orphan not in ids:
-                self._remove_tree(self.groups_path / orphan)
-        for name in sorted(ids):
+        for name in sorted(self._files.list(self.channels_path)):
             path = self.channels_path / name
-            if name.startswith((_CREATING, _DELETED)):
+            if name.startswith(_DELETED):
+                self._remove_deleted(name.removeprefix(_DELETED))
+            elif name.startswith(_CREATING):
                 self._remove_tree(path)
             elif path.is_symlink() or not path.is_dir():
                 notices.append(f"{path} is not a channel's directory; it is left alone")
@@ -135,6 +131,12 @@ class DataDir:
                         f"{path}/channel.json can't be read ({error}); the channel is left alone "
                         "until the file is restored"
                     )
+        journals = self._files.list(self.groups_path) if self.groups_path.exists() else []
+        notices.extend(
+            f"{self.groups_path / name} is the journal of groups of a channel that is not there; "
+            "it is left alone: bring the channel back, or remove it"
+            for name in sorted(set(journals) - set(self._files.list(self.channels_path)))
+        )
         return metas, notices
 
     def _read_meta(self, path: Path) -> ChannelMeta:
@@ -185,12 +187,17 @@ class DataDir:
             self._files.rename(path, doomed)
         self._files.sync_dir(self.channels_path)
         try:
-            self._remove_tree(doomed)
-            if self.has_journal(channel_id):
-                self._remove_tree(self.groups_path / channel_id.hex())
+            self._remove_deleted(channel_id.hex())
         except OSError as error:
             return f"{error}; what is left takes room until the next start removes it"
         return None
+
+    def _remove_deleted(self, channel_id: str) -> None:
+        """What a channel had. The journal of its groups first: without the rest it looks lost."""
+        journal = self.groups_path / channel_id
+        if journal.exists():
+            self._remove_tree(journal)
+        self._remove_tree(self.channels_path / (_DELETED + channel_id))
 
     def _remove_tree(self, path: Path) -> None:
         for name in self._files.list(path):

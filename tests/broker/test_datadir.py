@@ -86,8 +86,24 @@ def test_what_a_crash_left_half_made_is_removed(tmp_path: Path) -> None:
     for name in (".new-aa", ".deleted-bb"):
         (data.channels_path / name).mkdir()
         (data.channels_path / name / "channel.json").write_text("{}")
+    journal = data.groups_path / "bb"
+    journal.mkdir(parents=True)
+    (journal / "checkpoint").write_text("")
     assert data.load() == ([], [])
     assert list(data.channels_path.iterdir()) == []
+    assert list(data.groups_path.iterdir()) == []
+
+
+def test_a_journal_whose_channel_is_missing_is_left_alone(tmp_path: Path) -> None:
+    """The channel may come back; somebody is told."""
+    data = DataDir(tmp_path, OS_FILES)
+    journal = data.groups_path / "aa"
+    journal.mkdir(parents=True)
+    (journal / "checkpoint").write_text("kept")
+    metas, (notice,) = data.load()
+    assert metas == []
+    assert str(journal) in notice
+    assert (journal / "checkpoint").read_text() == "kept"
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"name": "x"}', '{"id": "00", "name": "x"}'])
