@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import click
 
-from mq.cli.exits import FAILED, OK, Failure, code_of
-from mq.cli.interrupts import Interrupted, Interrupts, catch_interrupts
+from mq.cli.exits import FAILED, Failure, code_of
+from mq.cli.interrupts import Stopper, stop_on_signal
 from mq.cli.output import tell
 from mq.cli.reading import OnDamage
 from mq.cli.types import Start
@@ -51,7 +51,7 @@ class Consuming:
     one_by_one: bool
 
 
-class One:
+class _One:
     """A message that is written as if it were a batch."""
 
     def __init__(self, message: GroupMessage) -> None:
@@ -89,53 +89,43 @@ def consume(client: Client, how: Consuming, write: Writer, out: BinaryIO) -> int
         on_damage=how.on_damage,
         **how.settings,
     )
-    with catch_interrupts() as interrupts:
+    with stop_on_signal(consumer.stop) as stopper:
         try:
             with consumer:
-                _print(consumer, how, write, out, interrupts)
-        except Interrupted:
-            pass
+                _print(consumer, how, write, out, stopper)
         except DataLoss as error:
             hint = "go on after it with --on-damage skip, which acknowledges it unread"
             raise Failure(error.message, code=code_of(error), hint=hint) from error
     _tell_losses(consumer, how.settle)
-    return interrupts.exit_code if interrupts.received else OK
+    return stopper.exit_code
 
 
 def _print(
-    consumer: GroupConsumer, how: Consuming, write: Writer, out: BinaryIO, interrupts: Interrupts
+    consumer: GroupConsumer, how: Consuming, write: Writer, out: BinaryIO, stopper: Stopper
 ) -> None:
-    if how.count == 0:
-        return
+    """Write and settle what comes, until the count, the idle time or a signal."""
     left = how.count
-    for each in _supply(consumer, interrupts, one_by_one=how.one_by_one or left is not None):
-        if isinstance(each, tuple):
-            settleable: GroupMessage | GroupBatch = each[0]
-            write(One(each[0]), 1)
-        else:
-            settleable = each
-            write(each, each.record_count)
-        out.flush()
-        _settle(settleable, how.settle)
-        if left is not None:
-            left -= 1
-            if left == 0:
-                return
-
-
-def _supply(
-    consumer: GroupConsumer, interrupts: Interrupts, *, one_by_one: bool
-) -> Iterator[tuple[GroupMessage] | GroupBatch]:
-    """What comes; a signal ends the wait for it, with `Interrupted`."""
-    source: Iterator[GroupMessage | GroupBatch] = (
-        iter(consumer) if one_by_one else consumer.batches()
-    )
-    while True:
-        with interrupts.waiting():
-            each = next(source, None)
+    whole = left is None and not how.one_by_one
+    source: Iterator[GroupMessage | GroupBatch] = consumer.batches() if whole else iter(consumer)
+    # A signal that came before the consumer was entered has not stopped it.
+    while left != 0 and not stopper.received:
+        each = next(source, None)
         if each is None:
             return
-        yield (each,) if one_by_one else each  # type: ignore[misc]
+        _write(each, write)
+        out.flush()
+        _settle(each, how.settle)
+        if left is not None:
+            left -= 1
+
+
+def _write(each: GroupMessage | GroupBatch, write: Writer) -> None:
+    from mq import GroupBatch
+
+    if isinstance(each, GroupBatch):
+        write(each, each.record_count)
+    else:
+        write(_One(each), 1)
 
 
 def _settle(settleable: GroupMessage | GroupBatch, settle: Settle) -> None:

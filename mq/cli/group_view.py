@@ -89,13 +89,15 @@ def line(info: GroupInfo) -> Cells:
     )
 
 
-def fields(info: GroupInfo) -> list[Cells]:
-    """All that is told of a group but its consumers: names and values."""
-    shown = [("channel", info.channel)]
-    shown += [(name, _text(name, getattr(info, name))) for name in _PLAIN]
+def state_lines(info: GroupInfo) -> list[Cells]:
+    """Where a group is, its lag and counters: names and values."""
+    return [(name, _text(name, getattr(info, name))) for name in ("channel", *_PLAIN)]
+
+
+def setting_lines(info: GroupInfo) -> list[Cells]:
+    """A group's settings: names and values."""
     config = dataclasses.asdict(info.config)
-    shown += [(name, _setting(info, name, value)) for name, value in config.items()]
-    return list(shown)
+    return [(name, _setting(info, name, value)) for name, value in config.items()]
 
 
 def consumer_lines(info: GroupInfo) -> list[Cells]:
@@ -144,7 +146,7 @@ def print_one(info: GroupInfo, as_json: bool) -> None:
     if as_json:
         output.print_json(as_object(info))
         return
-    output.print_table(("GROUP", info.name), fields(info))
+    output.print_table(("GROUP", info.name), state_lines(info) + setting_lines(info))
     if info.consumers:
         output.print_table(CONSUMER_COLUMNS, consumer_lines(info))
 
@@ -175,6 +177,8 @@ def _drawn(infos: list[GroupInfo], detailed: bool) -> RenderableType:
         return output.make_table(COLUMNS, [line(info) for info in infos])
     tables = []
     for info in infos:
-        tables.append(output.make_table(("GROUP", info.name), fields(info)))
-        tables.append(output.make_table(CONSUMER_COLUMNS, consumer_lines(info)))
+        # The settings stay as they are, and a terminal is not high.
+        tables.append(output.make_table(("GROUP", info.name), state_lines(info)))
+        if info.consumers:
+            tables.append(output.make_table(CONSUMER_COLUMNS, consumer_lines(info)))
     return Group(*tables)

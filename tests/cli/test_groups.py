@@ -111,6 +111,19 @@ def test_an_interrupted_consumer_hands_back(mq: Run, live: ServerProcess, worker
     assert (info["acked"], info["in_flight"], info["messages_behind"]) == (0, 0, 3)
 
 
+def test_a_signal_that_comes_twice_at_once_is_one(
+    mq: Run, live: ServerProcess, workers: str
+) -> None:
+    """As wrappers pass it on: everything is handed back all the same."""
+    with start(live, "sub", workers, "-g", "workers", "--no-ack") as process:
+        assert pipe(process.stdout).readline() == b"a\n"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT_S) == 130
+        assert pipe(process.stderr).read().strip() == b""
+    assert described(mq, workers)["in_flight"] == 0
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_what_could_not_be_written_is_not_acknowledged(
     mq: Run, live: ServerProcess, workers: str
