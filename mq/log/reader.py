@@ -139,8 +139,8 @@ class Reader:
             after += end.position - HEADER_BYTES
         return Position(index.append_time_ns(entry), after)
 
-    def _touch(self, segment: Segment) -> Opened:
-        opened = segment.opened or segment.open(self._files)
+    def _touch(self, segment: Segment, opened: Opened | None = None) -> Opened:
+        opened = opened or segment.opened or segment.open(self._files)
         if segment.sealed and segment.kept is None:
             self._cache.touch(segment)
         return opened
@@ -152,9 +152,11 @@ class Reader:
 
         What is to be read of it is in memory then.
         """
-        if segment.opened is None and not may_block:
+        # Taken once: the cache may close it at any moment.
+        opened = segment.opened
+        if opened is None and not may_block:
             return None
-        opened = self._touch(segment)
+        opened = self._touch(segment, opened)
         entry = opened.entry(offset)
         start = opened.index.position(entry)
         if segment.sealed or bound.position - start > _HOT_BYTES:
