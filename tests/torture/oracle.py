@@ -52,8 +52,7 @@ def judge(rpc: Rpc, ledger: Ledger) -> Outcome:
     for channel in ledger.channels:
         until(partial(opens, rpc, channel), _ANSWER_LIMIT_S)
         try:
-            info = rpc.describe(channel)
-            found = ledger.judge(channel, records(rpc, channel, info), info.log_start_offset)
+            found = judge_channel(rpc, ledger, channel)
         except grpc.RpcError as error:
             outcome.problem(f"{channel} can't be read back: {error}")
         else:
@@ -61,6 +60,22 @@ def judge(rpc: Rpc, ledger: Ledger) -> Outcome:
     for problem in ledger.problems:
         outcome.problem(problem)
     return outcome
+
+
+def judge_channel(rpc: Rpc, ledger: Ledger, channel: str) -> Outcome:
+    """Compare a channel with the ledger; again if retention moved its start meanwhile.
+
+    Raises:
+        grpc.RpcError: A record can't be read.
+    """
+    while True:
+        info = rpc.describe(channel)
+        try:
+            return ledger.judge(channel, records(rpc, channel, info), info.log_start_offset)
+        except grpc.RpcError as error:
+            moved = rpc.describe(channel).log_start_offset > info.log_start_offset
+            if error.code() is not grpc.StatusCode.OUT_OF_RANGE or not moved:
+                raise
 
 
 def check_reads(
