@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mq.broker.channel import Channel
-from mq.broker.coordinator.records import read_facts
+from mq.broker.coordinator.records import Facts, read_facts
 from mq.broker.groups.config import Mode
 from mq.broker.groups.group import Group
 from mq.broker.groups.plan import Plan
 from mq.broker.shared import Shared
-from mq.errors import DataLoss
+from mq.errors import DataLoss, OffsetOutOfRange
 
 # How much is read at once to learn of new records.
 _READ_BYTES: Final = 1 << 20
@@ -51,8 +51,7 @@ class Feed:
         """
         group, channel, shared = self._group, self._channel, self._shared
         async with self._lock:
-            # Before the first record, since the log's start may have moved.
-            await self._settle(group.trim(channel.log_start_offset, shared.now_ms()))
+            await self._trim()
             while (
                 not group.deliverable(shared.now_ms())
                 and group.read_offset < channel.durable_offset
@@ -61,19 +60,33 @@ class Feed:
             ):
                 await self._learn(group.read_offset)
 
+    async def _trim(self) -> None:
+        """Before the first record is read, since the log's start may have moved."""
+        start = self._channel.log_start_offset
+        await self._settle(self._group.trim(start, self._shared.now_ms()))
+
     async def _learn(self, begin: int) -> None:
-        group, now_ms = self._group, self._shared.now_ms
+        group, channel = self._group, self._channel
         keyed = group.config.mode is Mode.KEY_ORDERED
-        end_max = self._channel.durable_offset
+        end_max = channel.durable_offset
         if group.read_room is not None:
             end_max = min(end_max, begin + group.read_room)
         try:
-            data, end = await self._channel.reads.frames(begin, _READ_BYTES)
+            data, end = await channel.reads.frames(begin, _READ_BYTES)
+            facts = read_facts(data, begin, min(end, end_max), with_keys=keyed)
         except DataLoss as loss:
             # Handed out like others: whoever fetches them is told of the damage.
             end = min(loss.next_offset, end_max)
-            keys: Sequence[bytes | None] = [None] * (end - begin) if keyed else ()
-            await self._settle(group.advance(end, now_ms(), (), keys))
+            facts = Facts(begin, end, (), [None] * (end - begin) if keyed else [])
+        except OffsetOutOfRange:
+            if begin >= channel.log_start_offset:
+                raise
+            await self._trim()
             return
-        facts = read_facts(data, begin, min(end, end_max), with_keys=keyed)
-        await self._settle(group.advance(facts.next_offset, now_ms(), facts.schedule, facts.keys))
+        if keyed is (group.config.mode is Mode.KEY_ORDERED):
+            now_ms = self._shared.now_ms()
+            # The group may have been moved meanwhile: it is told what was read.
+            plan = group.advance(
+                facts.next_offset, now_ms, facts.schedule, facts.keys, begin, facts.gone
+            )
+            await self._settle(plan)

@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from mq.broker.channel import Channel
 from mq.broker.coordinator.feed import Feed
-from mq.broker.coordinator.handout import gather, outside, without
+from mq.broker.coordinator.handout import gather, outside, spare, without
 from mq.broker.coordinator.journal import Journal
 from mq.broker.coordinator.meter import Meter
+from mq.broker.coordinator.records import find_gone
 from mq.broker.coordinator.settling import Settler
 from mq.broker.coordinator.waiting import WaitingConsumers
 from mq.broker.groups.config import GroupConfig, Mode
@@ -23,9 +24,11 @@ from mq.broker.groups.plan import Delivery, Outcome, Plan
 from mq.broker.groups.ranges import Range
 from mq.broker.shared import Shared
 from mq.broker.threads import stopping_error
-from mq.errors import MQError
+from mq.errors import MQError, OffsetOutOfRange
 
 _TIMER_MS_MAX: Final = 3_600_000
+# After the journal refused what time does: a full disk isn't asked again at once.
+_REFUSED_MS: Final = 1_000
 
 
 class Fetched(NamedTuple):
@@ -36,6 +39,15 @@ class Fetched(NamedTuple):
     lease_until_ms: int = 0
     epoch: int = 0
     active: bool = True
+
+
+class _Lease(NamedTuple):
+    """A lease whose messages are being read, to be handed out."""
+
+    consumer: str
+    epoch: int
+    id: int
+    until_ms: int
 
 
 class Groups(Protocol):
@@ -74,6 +86,8 @@ class GroupRunner:
         self._waiting = WaitingConsumers(groups.shared)
         self.meter = Meter(groups.shared, groups.channel, name, group)
         self._timer: asyncio.TimerHandle | None = None
+        # Nothing happens by itself before this time.
+        self._quiet_until_ms = 0
 
     @property
     def failure(self) -> MQError | None:
@@ -107,9 +121,11 @@ class GroupRunner:
                 now_ms = self._now_ms()
                 deliveries = self.group.fetch(consumer, now_ms, max_records, lease_ms, epoch)
                 if deliveries:
-                    return await self._hand_out(
-                        consumer, sorted(deliveries), max_bytes, now_ms + lease_ms, epoch
-                    )
+                    lease = _Lease(consumer, epoch, self.group.last_lease_id, now_ms + lease_ms)
+                    fetched = await self._hand_out(lease, sorted(deliveries), max_bytes)
+                    if fetched is not None:
+                        return fetched
+                    continue
                 self._reschedule()
             # Now and again it is heard of, so that it keeps its place.
             heard_s = self._shared.loop.time() + self.group.config.session_ms / 3000
@@ -126,30 +142,41 @@ class GroupRunner:
         return plan.epoch, plan.epoch != 0
 
     async def _hand_out(
-        self,
-        consumer: str,
-        deliveries: list[Delivery],
-        max_bytes: int,
-        lease_until_ms: int,
-        epoch: int,
-    ) -> Fetched:
-        """Read what was leased; what is too much for one answer goes back."""
+        self, lease: _Lease, deliveries: list[Delivery], max_bytes: int
+    ) -> Fetched | None:
+        """Read what was leased; what is too much for one answer goes back.
+
+        None: retention or compaction has taken it away meanwhile; there may be
+        something else.
+        """
         try:
             frames, taken, loss = await gather(self._channel.reads, deliveries, max_bytes)
-        except BaseException:
-            self._hand_back(consumer, [(d.first, d.next) for d in deliveries], epoch)
+        except BaseException as error:
+            self._take_back(lease, [(d.first, d.next) for d in deliveries])
+            gone = self._channel.log_start_offset > deliveries[0].first
+            if gone and isinstance(error, OffsetOutOfRange):
+                return None
             raise
         rest = without(deliveries, taken)
         if loss is not None and not taken:
             # The consumer is told, and keeps the lease: it can acknowledge to go on.
-            self._hand_back(consumer, outside(rest, loss.first_offset, loss.next_offset), epoch)
+            self._take_back(lease, outside(rest, loss.first_offset, loss.next_offset))
             raise loss
-        self._hand_back(consumer, rest, epoch)
-        return Fetched(frames, taken, lease_until_ms, epoch)
+        self._take_back(lease, rest)
+        ranges = [(delivery.first, delivery.next) for delivery in taken]
+        holes = [hole for data in frames for hole in find_gone(data, ranges)]
+        if holes:
+            # Nobody is to wait for an acknowledgement of what is not there.
+            await self.ack(lease.consumer, holes, lease.epoch)
+            taken = spare(taken, holes)
+            if not taken:
+                return None
+        return Fetched(frames, taken, lease.until_ms, lease.epoch)
 
-    def _hand_back(self, consumer: str, ranges: list[Range], epoch: int) -> None:
+    def _take_back(self, lease: _Lease, ranges: list[Range]) -> None:
+        """Of this lease alone: the consumer may have the same messages by a later one."""
         if ranges:
-            self.group.hand_back(consumer, ranges, self._now_ms(), epoch)
+            self.group.hand_back(lease.consumer, ranges, self._now_ms(), lease.epoch, lease.id)
         self._after()
 
     async def ack(
@@ -195,7 +222,8 @@ class GroupRunner:
     def hand_back(self, consumer: str, ranges: Sequence[Range], epoch: int = 0) -> None:
         """Hand back some of what a consumer has, uncounted; what it has not stays."""
         self._check()
-        self._hand_back(consumer, list(ranges), epoch)
+        self.group.hand_back(consumer, ranges, self._now_ms(), epoch)
+        self._after()
 
     # ---- The whole group --------------------------------------------------
 
@@ -269,7 +297,7 @@ class GroupRunner:
         now_ms = self._now_ms()
         next_ms = self.group.next_event_ms(now_ms)
         if next_ms is not None and self._alive:
-            delay_ms = min(max(next_ms - now_ms, 1), _TIMER_MS_MAX)
+            delay_ms = min(max(next_ms, self._quiet_until_ms, now_ms + 1) - now_ms, _TIMER_MS_MAX)
             self._timer = self._shared.loop.call_later(delay_ms / 1000, self._expire)
 
     def _stop_timer(self) -> None:
@@ -280,4 +308,12 @@ class GroupRunner:
     def _expire(self) -> None:
         self._timer = None
         if self._alive:
-            self._groups.spawn(self.settle(self.group.expire(self._now_ms())))
+            self._groups.spawn(self._settle_expired())
+
+    async def _settle_expired(self) -> None:
+        try:
+            await self.settle(self.group.expire(self._now_ms()))
+        except MQError:
+            self._quiet_until_ms = self._now_ms() + _REFUSED_MS
+            self._reschedule()
+            raise

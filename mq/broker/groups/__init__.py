@@ -10,7 +10,7 @@ from mq.broker.groups.admin import Schedule
 from mq.broker.groups.config import GroupConfig, Mode
 from mq.broker.groups.group import Group
 from mq.broker.groups.ledger import DeadLetter
-from mq.broker.groups.plan import Delivery, Fenced, Outcome, Plan, Refusal
+from mq.broker.groups.plan import Delivery, Outcome, Plan, Refusal
 from mq.broker.groups.ranges import Range
 from mq.broker.groups.stats import ConsumerStats, GroupStats
 
@@ -18,7 +18,6 @@ __all__ = [
     "ConsumerStats",
     "DeadLetter",
     "Delivery",
-    "Fenced",
     "Group",
     "GroupConfig",
     "GroupStats",

@@ -158,19 +158,37 @@ class Group(AdminCalls):
         self._overlay.leases.extend(pieces, now_ms + lease_ms)
         return outcomes
 
+    @property
+    def last_lease_id(self) -> int:
+        """The lease that the last `fetch` granted; to be asked before anything else is called."""
+        return self._overlay.leases.last_id
+
     def hand_back(
-        self, consumer: str, ranges: Iterable[Range], now_ms: int, epoch: int = 0
+        self,
+        consumer: str,
+        ranges: Iterable[Range],
+        now_ms: int,
+        epoch: int = 0,
+        lease_id: int = 0,
     ) -> tuple[Outcome, ...]:
         """Take back a part of what was fetched, as if it had not been.
 
         For what did not fit into an answer, or an answer nobody waited for. It
         decides nothing, and so can be called while the group is being moved.
 
+        Args:
+            consumer: Who has it.
+            ranges: Which.
+            now_ms: The time.
+            epoch: Of the consumer.
+            lease_id: Only what it still has by this lease: a later one may have
+                the same messages, under the same name. 0: by any lease.
+
         Raises:
             InvalidArgument: A range that is none.
         """
         caller = self._overlay.leases.touch(check_name(consumer), now_ms)
-        pieces, outcomes = self._sort_out(caller, ranges, now_ms, epoch)
+        pieces, outcomes = self._sort_out(caller, ranges, now_ms, epoch, lease_id)
         self._overlay.put_back(pieces, now_ms)
         return outcomes
 
@@ -200,12 +218,17 @@ class Group(AdminCalls):
         return self._overlay.leases.touch(check_name(consumer), now_ms)
 
     def _sort_out(
-        self, caller: Consumer, ranges: Iterable[Range], now_ms: int, epoch: int
+        self,
+        caller: Consumer,
+        ranges: Iterable[Range],
+        now_ms: int,
+        epoch: int,
+        lease_id: int = 0,
     ) -> tuple[list[Run], tuple[Outcome, ...]]:
         wanted = merged(ranges)
         if not self._seat.is_taken_by(caller.name, epoch):
             return [], tuple(Outcome(*each, Refusal.FENCED) for each in wanted)
-        pieces, outcomes = self._overlay.sort_out(caller, wanted, now_ms)
+        pieces, outcomes = self._overlay.sort_out(caller, wanted, now_ms, lease_id)
         return pieces, tuple(outcomes)
 
     def _put(

@@ -50,14 +50,15 @@ class Leases:
         held: Which lease a message is in, and whether it is locked.
         consumers: By name, all that called of late.
         in_flight: How many messages are leased.
+        last_id: The id of the lease that was granted last; no id comes twice.
     """
 
-    def __init__(self, consumers: Iterable[Consumer] = ()) -> None:
+    def __init__(self, consumers: Iterable[Consumer] = (), last_id: int = 0) -> None:
         self.held = RangeMap()
         self.consumers = {consumer.name: consumer for consumer in consumers}
         self.in_flight = 0
         self._leases: dict[int, Lease] = {}
-        self._next_id = 1
+        self.last_id = last_id
         # (deadline, id); a lease that was extended is put back when it comes up.
         self._deadlines: list[tuple[int, int]] = []
 
@@ -71,8 +72,8 @@ class Leases:
 
     def grant(self, consumer: Consumer, ranges: Sequence[Range], deadline_ms: int) -> None:
         """Lease messages that nobody holds."""
-        lease = Lease(self._next_id, consumer, ranges, deadline_ms)
-        self._next_id += 1
+        self.last_id += 1
+        lease = Lease(self.last_id, consumer, ranges, deadline_ms)
         self._leases[lease.id] = consumer.leases[lease.id] = lease
         for first, following in ranges:
             self.held.set(first, following, lease.id << 1)
@@ -174,4 +175,4 @@ class Leases:
         for consumer in self.consumers.values():
             consumer.leases = {}
             consumer.in_flight = 0
-        return Leases(self.consumers.values())
+        return Leases(self.consumers.values(), self.last_id)

@@ -34,9 +34,15 @@ class Overlay:
     # ---- Whose is what -------------------------------------------------------
 
     def sort_out(
-        self, caller: Consumer, ranges: Iterable[Range], now_ms: int
+        self, caller: Consumer, ranges: Iterable[Range], now_ms: int, lease_id: int = 0
     ) -> tuple[list[Run], list[Outcome]]:
         """Tell what the caller holds, unlocked, from what it does not.
+
+        Args:
+            caller: Who.
+            ranges: What is asked about.
+            now_ms: The time.
+            lease_id: Only what it holds by this lease counts; 0: by any.
 
         Returns:
             Its pieces, as (first, next, lease code), and the answer for every range.
@@ -51,6 +57,8 @@ class Overlay:
                     self._explain(outcomes, start, end, now_ms)
                 elif lease.consumer is not caller:
                     _tell(outcomes, start, end, Refusal.OTHER)
+                elif lease_id and lease.id != lease_id:
+                    _tell(outcomes, start, end, Refusal.EXPIRED)
                 elif code & LOCKED:
                     _tell(outcomes, start, end, Refusal.PENDING)
                 else:

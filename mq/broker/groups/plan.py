@@ -8,9 +8,6 @@ from typing import NamedTuple
 
 from mq.broker.groups.codec import encode_entry
 from mq.broker.groups.events import Event
-from mq.errors import Fenced
-
-__all__ = ["Delivery", "Fenced", "Outcome", "Plan", "Refusal"]
 
 
 class Refusal(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mq.broker.groups.config import Mode
 from mq.broker.groups.leases import Leases
 from mq.broker.groups.ledger import Ledger
-from mq.broker.groups.plan import Fenced
+from mq.errors import Fenced
 
 
 class Seat:

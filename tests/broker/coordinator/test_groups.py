@@ -14,12 +14,13 @@ from mq.broker.channel import Channel
 from mq.broker.coordinator.records import attributes_of, find_record
 from mq.broker.coordinator.runner import Fetched, GroupRunner
 from mq.broker.groups.config import GroupConfig, Mode
-from mq.broker.groups.plan import Fenced, Refusal
+from mq.broker.groups.plan import Refusal
 from mq.broker.model import ChannelConfig, Durability
 from mq.broker.store import Append
 from mq.errors import (
     DataLoss,
     FailedPrecondition,
+    Fenced,
     GroupNotFound,
     InvalidArgument,
     MQError,

@@ -18,10 +18,10 @@ from hypothesis import currently_in_test_context, event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mq.broker.groups import Fenced, Group, GroupConfig, Mode, Plan, Refusal
+from mq.broker.groups import Group, GroupConfig, Mode, Plan, Refusal
 from mq.broker.groups.codec import decode_entry, encode_entry
 from mq.broker.groups.ranges import append_range, merged
-from mq.errors import FailedPrecondition, OffsetOutOfRange, Unavailable
+from mq.errors import FailedPrecondition, Fenced, OffsetOutOfRange, Unavailable
 from tests.broker.groups.model import (
     ACKED,
     InFlight,

@@ -207,6 +207,25 @@ def test_a_part_of_a_fetch_can_be_handed_back() -> None:
     assert shell.fetch(B, 3) == [(1, 3, 1), (4, 5, 1)]
 
 
+def test_what_a_later_lease_has_is_not_handed_back_by_an_earlier_one() -> None:
+    """The same consumer fetched it again after its lease lapsed; not even a seek repeats ids."""
+    shell = Shell()
+    shell.fetch(A, 2)
+    old = shell.group.last_lease_id
+    shell.settle(shell.group.seek(0, END, shell.now_ms))
+    shell.advance(END)
+    shell.fetch(A, 2)
+    late = shell.group.hand_back(A, [(0, 2)], shell.now_ms, lease_id=old)
+    assert refused(late) == [(0, 2, Refusal.EXPIRED)]
+    lease_id = shell.group.last_lease_id
+    shell.wait(LEASE_MS)
+    assert shell.fetch(A, 2) == [(0, 2, 2)]
+    shell.group.hand_back(A, [(0, 2)], shell.now_ms, lease_id=lease_id)
+    assert shell.fetch(B, 2) == [(2, 4, 1)]
+    shell.group.hand_back(A, [(0, 1)], shell.now_ms, lease_id=shell.group.last_lease_id - 1)
+    assert shell.fetch(B, 1) == [(0, 1, 2)]
+
+
 def test_a_fetch_of_a_batch_is_one_range() -> None:
     """Even where its parts came back one by one."""
     shell = Shell()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mq.broker.groups import Fenced, GroupConfig, Mode, Refusal
+from mq.broker.groups import GroupConfig, Mode, Refusal
+from mq.errors import Fenced
 from tests.broker.groups.shell import LEASE_MS, Shell, refused
 
 A, B = "ann", "bob"
