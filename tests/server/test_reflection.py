@@ -96,3 +96,19 @@ async def test_the_socket_behind_the_native_front_is_private(
         assert stat.S_IMODE(status.st_mode) == 0o700
         assert status.st_uid == os.getuid()
     assert not os.listdir(tmp_path)  # noqa: PTH208
+
+
+@pytest.mark.skipif(not native_installed(), reason="pygrpc-native is not installed")
+async def test_what_a_killed_server_left_is_removed_and_a_live_one_s_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket whose directory nobody holds a lock on is nobody's."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = tmp_path / "mq-front-killed"
+    killed.mkdir()
+    (killed / "fallback.sock").touch()
+    async with serving("native", extra=reflection_handlers([])):
+        (live,) = tmp_path.iterdir()
+        async with serving("native", extra=reflection_handlers([])):
+            assert live in set(tmp_path.iterdir())
+        assert list(tmp_path.iterdir()) == [live]
