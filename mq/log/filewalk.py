@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from mq.log.files import Files, Handle
+from mq.log.runs import Run, find_run
 from mq.log.walk import Bound, Step, walk
 
 WINDOW_BYTES: Final = 1 << 20
@@ -61,6 +62,22 @@ def walk_file(
     window_bytes: int = WINDOW_BYTES,
 ) -> Iterator[Step]:
     """Like `walk`, over a file, with no more of it in memory than is needed."""
+    for part in walk_runs(reader, start, end, seed, append_time_ns, window_bytes):
+        if isinstance(part, Run):
+            yield from part.steps()
+        else:
+            yield part
+
+
+def walk_runs(
+    reader: FileReader,
+    start: Bound,
+    end: Bound,
+    seed: int,
+    append_time_ns: int = 0,
+    window_bytes: int = WINDOW_BYTES,
+) -> Iterator[Run | Step]:
+    """The same with frames of which there is nothing to tell taken together."""
     at, time_ns = start, append_time_ns
     length = window_bytes
     while at.position < end.position:
@@ -68,8 +85,14 @@ def walk_file(
         length = min(length, end.position - origin)
         data = reader.read(origin, length)
         last = origin + length == end.position
-        limit = Bound(end.offset, length)
-        for step in walk(data, Bound(at.offset, 0), limit, seed, time_ns):
+        begin, limit = Bound(at.offset, 0), Bound(end.offset, length)
+        run = find_run(data, begin, limit, seed, time_ns)
+        if run is not None:
+            begin, time_ns = run.after(), run.last_append_time_ns
+            moved_run = run.moved(origin)
+            yield moved_run
+            at = moved_run.after()
+        for step in walk(data, begin, limit, seed, time_ns):
             if not last and step.frame is None and step.after().position == length:
                 # It may only go on behind the window.
                 break

@@ -24,6 +24,7 @@ from mq.log.format import (
     INDEX_MAGIC,
     INDEX_STRUCT,
 )
+from mq.log.runs import Run
 
 _OFFSETS, _POSITIONS, _TIMES = range(3)
 _GROWTH_MIN = 16
@@ -58,6 +59,19 @@ class SparseIndex:
         columns[:, count] = base_offset, position, append_time_ns
         self.verified.append(1)
         self.count = count + 1
+
+    def add_run(self, run: Run) -> None:
+        """The same of all frames of a run."""
+        positions, headers = run.positions, run.headers
+        at = 0
+        while at < len(positions):
+            wanted = self.position(self.count - 1) + INDEX_INTERVAL_BYTES if self.count else 0
+            at += int(np.searchsorted(positions[at:], wanted))
+            if at < len(positions):
+                header = headers[at]
+                self.add(
+                    int(header["base_offset"]), int(positions[at]), int(header["append_time_ns"])
+                )
 
     def position(self, entry: int) -> int:
         """The byte position of an entry's frame."""

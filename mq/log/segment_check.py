@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from mq.log.checkpoint import Checkpoint
 from mq.log.ends import read_ends
 from mq.log.envelope import (
@@ -19,7 +21,7 @@ from mq.log.envelope import (
     encode_padding_prefix,
 )
 from mq.log.files import Files
-from mq.log.filewalk import WINDOW_BYTES, FileReader, walk_file
+from mq.log.filewalk import WINDOW_BYTES, FileReader, walk_runs
 from mq.log.format import (
     FOOTER_BYTES,
     FRAME_HEADER_BYTES,
@@ -35,6 +37,7 @@ from mq.log.frames import Frame, segment_seed
 from mq.log.index import SparseIndex
 from mq.log.recovery import Tail, padding_begin, scan_tail
 from mq.log.report import SegmentReport, Severity
+from mq.log.runs import Run
 from mq.log.walk import OFFSET_MAX, Bound, Damage, Step
 
 DAMAGE, FAULT, NOTICE = Severity.DAMAGE, Severity.FAULT, Severity.NOTICE
@@ -109,6 +112,11 @@ def check_segment(
         OSError: It is gone, or can't be opened.
     """
     return _Check(files, path, around, progress).run()
+
+
+def _ends_sound(step: Step) -> bool:
+    """Whether what is sound ends before it."""
+    return step.frame is None or (step.damage is not None and not step.damage.marked)
 
 
 class _Check:
@@ -297,19 +305,34 @@ class _Check:
         if self.vouched == (frame.next_offset, frame.end):
             self.vouched = None
 
-    def _steps(self, start: Bound, end: Bound) -> Iterator[Step]:
-        for step in walk_file(self.reader, start, end, self.seed):
-            yield step
-            position = step.after().position
+    def _take_run(self, run: Run) -> None:
+        report, headers = self.report, run.headers
+        if report.frames == 0:
+            self.first_time_ns = int(headers["append_time_ns"][0])
+        report.frames += len(headers)
+        report.records += int(headers["record_count"].sum())
+        report.frame_bytes += int(run.ends[-1] - run.positions[0])
+        self.index.add_run(run)
+        self.last_time_ns = run.last_append_time_ns
+        self.durable_through = max(self.durable_through, int(headers["durable_through"].max()))
+        if self.vouched is not None:
+            at = int(np.searchsorted(run.ends, self.vouched.position))
+            if at < len(headers) and self.vouched == (run.next_offsets[at], run.ends[at]):
+                self.vouched = None
+
+    def _parts(self, start: Bound, end: Bound) -> Iterator[Run | Step]:
+        for part in walk_runs(self.reader, start, end, self.seed):
+            yield part
+            position = part.after().position
             if position - self.advanced_bytes >= WINDOW_BYTES:
                 self._advance(position)
 
     def _check_sealed(self, footer: SegmentFooter) -> Bound:
         at = Bound(self.report.base_offset, HEADER_BYTES)
         end = Bound(footer.end_offset, footer.end_position)
-        for step in self._steps(at, end):
-            at = step.after()
-            self._take_step(step)
+        for part in self._parts(at, end):
+            at = part.after()
+            self._take_part(part)
         if at != end:
             self.report.add(
                 FAULT,
@@ -321,6 +344,12 @@ class _Check:
             self.report.add(FAULT, "footer-content", "the footer disagrees with the frames")
         self._check_padding(footer.end_position)
         return end
+
+    def _take_part(self, part: Run | Step) -> None:
+        if isinstance(part, Run):
+            self._take_run(part)
+        else:
+            self._take_step(part)
 
     def _take_step(self, step: Step) -> None:
         frame, damage = step
@@ -354,11 +383,11 @@ class _Check:
         at = Bound(self.report.base_offset, HEADER_BYTES)
         limit = min(self.files.data_end(self.handle, HEADER_BYTES), self.capacity - SEAL_BYTES)
         limit = min(self.capacity, max(HEADER_BYTES, limit) + FRAME_HEADER_BYTES)
-        for step in self._steps(at, Bound(OFFSET_MAX, limit)):
-            if step.frame is None or (step.damage is not None and not step.damage.marked):
+        for part in self._parts(at, Bound(OFFSET_MAX, limit)):
+            if isinstance(part, Step) and _ends_sound(part):
                 break
-            self._take_step(step)
-            at = step.after()
+            self._take_part(part)
+            at = part.after()
         tail = self._judge_tail(at)
         for step in tail.steps:
             self._take_step(step)
