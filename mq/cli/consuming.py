@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import click
 
@@ -36,7 +36,6 @@ class Consuming:
         idle_ms: Stop once there was nothing for so long; None: never.
         settle: What is said of a message that has been written.
         on_damage: Stop at damaged messages, or acknowledge them unread.
-        one_by_one: Whether messages are written one by one, not in batches.
     """
 
     channel: str
@@ -48,23 +47,49 @@ class Consuming:
     idle_ms: float | None
     settle: Settle
     on_damage: OnDamage
-    one_by_one: bool
+
+
+class _Counted:
+    """A message as it is written, with how often it was delivered."""
+
+    __slots__ = ("append_time_ns", "content", "delivery_count", "headers", "key", "offset")
+
+    def __init__(self, message: Message, delivery_count: int) -> None:
+        self.offset = message.offset
+        self.append_time_ns = message.append_time_ns
+        self.key = message.key
+        self.headers = message.headers
+        self.content = message.content
+        self.delivery_count = delivery_count
+
+
+class _Batch:
+    """A batch of a group, as it is written."""
+
+    def __init__(self, batch: GroupBatch) -> None:
+        self._batch = batch
+
+    @property
+    def contents(self) -> list[bytes]:
+        return self._batch.contents
+
+    def messages(self) -> Iterator[Message]:
+        count = self._batch.delivery_count
+        return (cast("Message", _Counted(each, count)) for each in self._batch.messages())
 
 
 class _One:
     """A message that is written as if it were a batch."""
 
     def __init__(self, message: GroupMessage) -> None:
-        self.message = message
+        self._message = message
 
     @property
     def contents(self) -> list[bytes]:
-        """Its content."""
-        return [self.message.content]
+        return [self._message.content]
 
     def messages(self) -> Iterator[Message]:
-        """Itself."""
-        yield self.message
+        yield self._message
 
 
 def consume(client: Client, how: Consuming, write: Writer, out: BinaryIO) -> int:
@@ -105,8 +130,9 @@ def _print(
 ) -> None:
     """Write and settle what comes, until the count, the idle time or a signal."""
     left = how.count
-    whole = left is None and not how.one_by_one
-    source: Iterator[GroupMessage | GroupBatch] = consumer.batches() if whole else iter(consumer)
+    # Batches are quick; a count may end within one.
+    source: Iterator[GroupMessage | GroupBatch]
+    source = consumer.batches() if left is None else iter(consumer)
     # A signal that came before the consumer was entered has not stopped it.
     while left != 0 and not stopper.received:
         each = next(source, None)
@@ -123,7 +149,7 @@ def _write(each: GroupMessage | GroupBatch, write: Writer) -> None:
     from mq import GroupBatch
 
     if isinstance(each, GroupBatch):
-        write(each, each.record_count)
+        write(_Batch(each), each.record_count)
     else:
         write(_One(each), 1)
 

@@ -154,7 +154,6 @@ def sub(
             idle_ms,
             settle or "ack",
             on_damage,
-            one_by_one=style == "json" or template is not None,
         )
         with connection.open() as client:
             code = consume(client, how, write, output.stdout())

@@ -61,6 +61,9 @@ def test_idle_ends_it(mq: Run, workers: str) -> None:
     """Whole batches too, as they are written without a count."""
     ran = mq("sub", workers, "-g", "workers", "--idle", "100ms", "--raw")
     assert ran == (0, b"a\nb\nc\n", "")
+    formatted = "{offset} {key} {headers} {delivery_count}"
+    ran = mq("sub", workers, "-g", "again", "--idle", "100ms", "--format", formatted)
+    assert ran == (0, b"0 k h=1 1\n1 k h=1 1\n2 k h=1 1\n", "")
     assert described(mq, workers)["messages_behind"] == 0
 
 
@@ -77,6 +80,8 @@ def test_no_ack_hands_everything_back_uncounted(mq: Run, workers: str) -> None:
 
 def test_poison_dies_and_is_redriven(mq: Run, channel: str) -> None:
     """Failed as often as is allowed it is a dead letter; redriven it is a new message."""
+    # Letters are published in the background: a channel that is there can be waited on.
+    mq("channels", "create", f"{channel}.dead")
     mq("pub", channel, "poison", "--key", "k", "--header", "h=1")
     mq("groups", "create", channel, "w", "--max-deliveries", "2", "--backoff-min-ms", "0")
     for _ in range(2):
