@@ -188,7 +188,9 @@ def open_fetch(
             if isinstance(batch, MQError):
                 pieces.append(Damage(batch, first, following, generation))
                 continue
-            parcel = _cut(batch, first, following, delivery.delivery_count, generation)
+            parcel = None
+            if batch is not None:
+                parcel = _cut(batch, first, following, delivery.delivery_count, generation)
             if parcel is None:
                 empty.append((first, following))
             else:
@@ -204,7 +206,7 @@ class _Frames:
         self._frames = frames
         self._firsts = [frame.base_offset for frame in frames]
         self._nexts = [frame.base_offset + frame.last_offset_delta + 1 for frame in frames]
-        self._opened: dict[int, Batch | MQError] = {}
+        self._opened: dict[int, Batch | MQError | None] = {}
 
     def covering(self, first: int, following: int) -> list[tuple[int, int, int]]:
         """The frames of a range, each with the part of the range up to the next frame."""
@@ -217,19 +219,17 @@ class _Frames:
             index, first = index + 1, end
         return parts
 
-    def open(self, index: int) -> Batch | MQError:
-        """The frame's batch, or why it can't be had."""
+    def open(self, index: int) -> Batch | MQError | None:
+        """The frame's batch, or why it can't be had; None: nothing of it is left."""
         if index not in self._opened:
             self._opened[index] = self._read(self._frames[index])
         return self._opened[index]
 
-    def _read(self, frame: pb.RecordBatch) -> Batch | MQError:
+    def _read(self, frame: pb.RecordBatch) -> Batch | MQError | None:
         try:
-            batch = read_batch(self._channel, frame, frame.base_offset)
+            return read_batch(self._channel, frame, frame.base_offset)
         except (DataLoss, Internal) as error:
             return error
-        assert batch is not None, "a frame has a record, and all of it is wanted"
-        return batch
 
 
 def _cut(

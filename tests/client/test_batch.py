@@ -32,7 +32,7 @@ def frame(
     ).SerializeToString()
     return pb.RecordBatch(
         base_offset=base_offset,
-        last_offset_delta=deltas[-1] if deltas else len(contents) - 1,
+        last_offset_delta=deltas[-1] if deltas else max(0, len(contents) - 1),
         record_count=len(contents),
         append_time_ns=TIME_NS,
         records=records,
@@ -151,6 +151,16 @@ def test_deltas_that_are_missing_are_data_loss() -> None:
     part.last_offset_delta = 4
     with pytest.raises(DataLoss, match="which 2 of its offsets"):
         read_batch("c", part, 3)
+
+
+def test_a_batch_that_compaction_has_emptied_is_passed_over() -> None:
+    """There is no record to hand out, and nothing wrong; the next pull goes on behind it."""
+    empty = frame(3, [])
+    empty.last_offset_delta = 6
+    assert read_batch("c", empty, 3) is None
+    result = read_pull("c", response(empty, frame(10, [b"a"]), start=3, following=11), 0)
+    assert [(m.offset, m.content) for m in result] == [(10, b"a")]
+    assert read_pull("c", response(empty, start=3, following=10), 0).next_offset == 10
 
 
 def test_a_codec_of_the_future_is_refused() -> None:

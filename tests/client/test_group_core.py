@@ -169,6 +169,22 @@ def test_a_delivery_without_any_record_is_acknowledged() -> None:
     assert broker.done
 
 
+def test_a_batch_that_compaction_has_emptied_is_acknowledged() -> None:
+    """It may have been leased before; nobody is bothered with it."""
+    broker = SimBroker()
+    core = broker.core()
+    empty = frame_of(0, [b"0"])
+    empty.records = b""
+    empty.record_count = 0
+    empty.records_crc = 0
+    empty.last_offset_delta = 3
+    broker.keys = [b""] * 4
+    broker.frames = [empty]
+    core.pop(0.0, whole=False)
+    exchange(core, broker)
+    assert broker.done
+
+
 def test_idle_is_when_there_was_nothing_for_so_long() -> None:
     """Not before; and iterating again begins to wait anew."""
     broker, core = world(1, idle_s=2.0, max_wait_ms=1500)

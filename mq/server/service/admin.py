@@ -5,7 +5,6 @@ from __future__ import annotations
 from mq.broker.broker import Broker
 from mq.broker.channel import Channel, State
 from mq.broker.model import ChannelConfig
-from mq.errors import InvalidArgument
 from mq.pb import mq_pb2 as pb
 from mq.server.call import Call
 from mq.server.service.publish import WIRE_DURABILITY
@@ -23,6 +22,7 @@ _SETTINGS = (
     "retain_unacknowledged",
     "retain_unacknowledged_bytes",
     "segment_ms",
+    "compact",
 )
 
 
@@ -130,8 +130,6 @@ def config_of(config: pb.ChannelConfig) -> ChannelConfig:
     Raises:
         InvalidArgument: The durability is unknown.
     """
-    if config.compact:
-        raise InvalidArgument("compact is not offered by this version of mq; leave it out")
     given = {name: getattr(config, name) for name in _SETTINGS if config.HasField(name)}
     wanted = durability(config.durability)
     return ChannelConfig(durability=wanted or None, **given)
