@@ -12,7 +12,19 @@ from typing import NoReturn
 
 import click
 
-from mq.cli import channels, completion, config, dump, exits, groups, pub, serve, sub, verify
+from mq.cli import (
+    backup,
+    channels,
+    completion,
+    config,
+    dump,
+    exits,
+    groups,
+    pub,
+    serve,
+    sub,
+    verify,
+)
 from mq.cli.help import Root, examples, print_version
 
 __all__ = ["cli", "main"]
@@ -51,6 +63,8 @@ for command in (
     channels.channels,
     groups.groups,
     verify.verify,
+    backup.backup,
+    backup.restore,
     dump.dump,
     config.config,
     completion.completion,

@@ -257,6 +257,10 @@ class Files:
         """Replace ``target`` by ``source``, atomically."""
         os.rename(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file a second name, which nothing has yet."""
+        os.link(source, target, follow_symlinks=False)
+
     def unlink(self, path: Path) -> None:
         """Remove a file's name; open handles and maps go on working."""
         os.unlink(path)
