@@ -32,18 +32,18 @@ SETTINGS_HELP = """\
 SETTINGs, each as NAME=VALUE:
 
 \b
-  segment_bytes=SIZE                   the size its segment files grow to
-  durability=synced|written            what an acknowledgement means where the
-                                       publisher doesn't say
-  max_message_bytes=SIZE               the largest message or batch accepted
-  retention_ms=7d|none                 remove messages once they are older
-  retention_bytes=10GB|none            remove the oldest beyond so many bytes
-  retention_records=N|none             remove the oldest beyond so many
-  retain_unacknowledged=true|false     keep what some group has not acknowledged
+  segment_bytes=SIZE                     the size its segment files grow to
+  durability=synced|written              what an acknowledgement means where the
+                                         publisher doesn't say
+  max_message_bytes=SIZE                 the largest message or batch accepted
+  retention_ms=7d|none                   remove messages once they are older
+  retention_bytes=10GB|none              remove the oldest beyond so many bytes
+  retention_records=N|none               remove the oldest beyond so many
+  retain_unacknowledged=true|false       keep what some group has not acknowledged
   retain_unacknowledged_bytes=SIZE|none  unless the channel holds more than this
-  segment_ms=1h|none                   begin a new segment at this age; none: a
-                                       quarter of retention_ms
-  compact=true|false                   keep only the latest message of each key
+  segment_ms=1h|none                     begin a new segment at this age; none: a
+                                         quarter of retention_ms
+  compact=true|false                     keep only the latest message of each key
 """
 
 _NAMES = (*_OWN_SIZES, "durability", *_SPANS, *_LIMIT_SIZES, *_COUNTS, *_SWITCHES)
