@@ -3,6 +3,7 @@
 A Python client costs more a call than most servers do. Here mq and NATS are
 loaded by one Go program (``bench/goload``), one message a call, and Redis by
 its own ``redis-benchmark``, one XADD a call; all synced before acknowledging.
+The Go program also publishes to mq at fixed rates and receives in pulls that wait.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ _BROKERS = ("mq", "redis", "nats")
 _WIDTHS = (1, 64, 256)
 _SIZE = 100
 _ROUNDS = 3
+_RATES_PER_S = (1_000, 5_000)
 
 
 def measure(context: Context, names: Sequence[str]) -> dict[str, Any]:
     """One, 64 and 256 messages in flight.
 
     Returns:
-        ``widths``: messages in flight, then broker, then a list of rounds; and
-        ``missing``: broker to the reason.
+        ``widths``: messages in flight, then broker, then a list of rounds;
+        ``paced``: for each rate to waiting pulls of mq a list of rounds, each with
+        the quantiles, in microseconds, of ``receipt``, ``acknowledged`` and ``lag``
+        as ``end_to_end`` has them; and ``missing``: broker to the reason.
 
     Raises:
         Unavailable: There is no Go.
@@ -60,7 +64,27 @@ def measure(context: Context, names: Sequence[str]) -> dict[str, Any]:
                 int(turn.workload), context.profile.seconds,
             )  # fmt: skip
             results.setdefault(turn.workload, {}).setdefault(turn.contender, []).append(figures)
-    return {"widths": results, "missing": missing}
+        ours = contenders.get("mq")
+        paced = _paced(context, program, ours, rounds) if ours is not None else []
+    return {"widths": results, "paced": paced, "missing": missing}
+
+
+def _paced(context: Context, program: Path, one: Contender, rounds: int) -> list[dict[str, Any]]:
+    """The rates in turn, ``rounds`` times."""
+    found: list[dict[str, Any]] = [{"rate_per_s": rate, "rounds": []} for rate in _RATES_PER_S]
+    for number in range(rounds):
+        for each in found:
+            rate, address = each["rate_per_s"], one.running.address
+            context.progress(f"native: {rate} messages a second to a waiting pull")
+            stream = f"native-paced-{rate}-{number}"
+            one.worker.call("create", address=address, channels=[stream])
+            os.sync()
+            command = [
+                str(program), "-address", address, "-stream", stream, "-rate", str(rate),
+                "-size", str(_SIZE), "-time", f"{context.profile.end_to_end_seconds}s",
+            ]  # fmt: skip
+            each["rounds"].append(json.loads(_run(command)))
+    return found
 
 
 def _build() -> Path:

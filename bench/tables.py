@@ -112,6 +112,21 @@ def _native(result: Mapping[str, Any]) -> Iterator[Table]:
     for name, reason in result["missing"].items():
         table.caption = f"{name} is missing: {reason}"
     yield table
+    quantiles = ("p50", "p90", "p99", "p99.9", "max")
+    table = _table(
+        "Publish to a waiting pull from Go, from when a message was due",
+        "messages a second", *quantiles, "acknowledged p99", "generator's lag p99",
+    )  # fmt: skip
+    for one in result["paced"]:
+        table.add_row(
+            f"{one['rate_per_s']:,}", *(_median_time(one, "receipt", name) for name in quantiles),
+            _median_time(one, "acknowledged", "p99"), _median_time(one, "lag", "p99"),
+        )  # fmt: skip
+    yield table
+
+
+def _median_time(one: Mapping[str, Any], what: str, quantile: str) -> str:
+    return _time(spread(each[what][quantile] for each in one["rounds"]).median)
 
 
 def _durability(counts: list[Mapping[str, Any]]) -> Iterator[Table]:

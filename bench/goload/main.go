@@ -1,5 +1,6 @@
 // A load generator that is no Python: one message a call, a fixed number of
-// calls in flight on one connection, to mq or to NATS JetStream. It prints one
+// calls in flight on one connection, to mq or to NATS JetStream; or, with a rate,
+// from when a message is due to when a waiting pull of mq has it. It prints one
 // JSON object. `python -m bench native` builds and runs it.
 package main
 
@@ -30,7 +31,21 @@ func main() {
 	width := flag.Int("width", 1, "messages in flight")
 	size := flag.Int("size", 100, "bytes a message")
 	duration := flag.Duration("time", time.Second, "how long to go on")
+	rate := flag.Float64("rate", 0, "messages a second to a waiting pull of mq; 0: as fast as can be")
 	flag.Parse()
+
+	if *rate > 0 {
+		found, err := paced(*address, *stream, *rate, *size, *duration)
+		if err != nil {
+			fail(err)
+		}
+		json.NewEncoder(os.Stdout).Encode(map[string]any{
+			"receipt":      quantiles(found.receipt),
+			"acknowledged": quantiles(found.acknowledged),
+			"lag":          quantiles(found.lag),
+		})
+		return
+	}
 
 	connect := map[string]func(string, string) (publish, func(), error){
 		"mq": connectMQ, "nats": connectNATS,
@@ -106,10 +121,19 @@ func (bytesCodec) Marshal(v any) ([]byte, error)      { return *v.(*[]byte), nil
 func (bytesCodec) Unmarshal(data []byte, v any) error { *v.(*[]byte) = slices.Clone(data); return nil }
 func (bytesCodec) Name() string                       { return "proto" }
 
-func connectMQ(address, channel string) (publish, func(), error) {
-	connection, err := grpc.NewClient(address,
+// invoker is what of a connection is used.
+type invoker interface {
+	Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error
+}
+
+func dialMQ(address string) (*grpc.ClientConn, error) {
+	return grpc.NewClient(address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(bytesCodec{})))
+}
+
+func connectMQ(address, channel string) (publish, func(), error) {
+	connection, err := dialMQ(address)
 	if err != nil {
 		return nil, nil, err
 	}
