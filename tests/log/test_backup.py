@@ -16,14 +16,14 @@ from mq.errors import DataDirError
 from mq.log.backup.backup import BackupReport, back_up
 from mq.log.backup.manifest import MANIFEST_NAME, read_manifest
 from mq.log.backup.restore import restore
-from mq.log.files import Files
+from mq.log.files import Files, Handle
 from mq.log.format import HEADER_BYTES
 from mq.log.log import Log
 from mq.log.verify import verify_data_dir
 from tests.log.batches import FAST_FILES, UnsyncedFiles, append, fill, numbered, open_log, read_all
 from tests.log.breaking import flip, overwrite, read_past_damage
 from tests.log.repairing import FRAME_BYTES, SEGMENT_BYTES, channel_of, make, new_data_dir, tree
-from tests.log.seams import Buffers, Handle, Killed, KillingFiles
+from tests.log.seams import Buffers, Killed, KillingFiles
 
 
 class NoLinks(UnsyncedFiles):
