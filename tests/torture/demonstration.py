@@ -186,7 +186,7 @@ class Demonstration:
                 byte = file.read(1)[0]
                 file.seek(position)
                 file.write(bytes((byte ^ 1 << bit,)))
-            flipped.append(Flip(path.name, position, bit, _hit(frames[path], position)))
+            flipped.append(Flip(path.name, position, bit, hit(frames[path], position)))
         return flipped
 
     # ---- Asking ---------------------------------------------------------------
@@ -317,7 +317,8 @@ def _abridged(lines: list[str]) -> list[str]:
     return [*lines[:_HEAD_LINES], f"… {left} more lines …", *lines[-_TAIL_LINES:]]
 
 
-def _hit(frames: list[Frame], position: int) -> range:
+def hit(frames: list[Frame], position: int) -> range:
+    """The offsets of the frame that a byte lies in; none: it lies in no frame."""
     at = bisect.bisect_right(frames, position, key=lambda frame: frame.position) - 1
     if at >= 0 and position < frames[at].end:
         return frames[at].offsets
