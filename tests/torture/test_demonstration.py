@@ -1,11 +1,16 @@
-"""The demonstration's own judgement."""
+"""The demonstration's own judgement, and a small one from beginning to end."""
 
 from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
 
 from tests.torture.demonstration import (
     BATCH_RECORDS,
     CONTENT_BYTES,
     Contents,
+    Demonstration,
     Frame,
     hit,
 )
@@ -30,3 +35,12 @@ def test_a_flip_hits_the_frame_that_it_lies_in() -> None:
     assert hit(frames, 128) == hit(frames, 299) == range(4)
     assert hit(frames, 399) == range(4, 6)
     assert hit(frames, 400) == hit([], 5) == range(0)
+
+
+@pytest.mark.torture
+def test_a_small_demonstration(tmp_path: Path) -> None:
+    """A few flips in a few segments: everything comes out as it should."""
+    made = Demonstration(tmp_path, seed=3, size_bytes=1_000_000, flips=3)
+    made.run()
+    assert made.problems == []
+    assert made.lines[-2].startswith("**Lost: ")
