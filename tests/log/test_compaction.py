@@ -213,6 +213,29 @@ def test_many_readers_beside_many_passes(ram_path: Path) -> None:
     check_sound(log)
 
 
+def test_verification_beside_passes_blames_nothing(ram_path: Path) -> None:
+    """Though a file and its index, or a checkpoint, may be from before and after a swap."""
+    log = open_log(ram_path / "log", segment_bytes=16384)
+    source = random.Random(8)
+    over = threading.Event()
+    blamed: set[str] = set()
+
+    def verify() -> None:
+        while not over.is_set():
+            report = verify_log(log.directory, live=True)
+            found = [f for segment in report.segments for f in segment.findings]
+            blamed.update(f.kind for f in (*found, *report.own_findings))
+
+    verifier = threading.Thread(target=verify)
+    verifier.start()
+    for _ in range(25):
+        fill(log, source, 30)
+        compact(log, 0, NEVER)
+    over.set()
+    verifier.join()
+    assert blamed <= {"index-missing"}
+
+
 def test_a_segment_that_was_removed_meanwhile_stays_removed(tmp_path: Path) -> None:
     """Retention goes before compaction, and nothing is left of the work in vain."""
     log = open_log(tmp_path / "log", segment_bytes=4096)
