@@ -25,6 +25,8 @@ from mq.log.log import Append
 
 # A commit of no more than this may be done on the event loop.
 _LONE_BYTES_MAX: Final = 4096
+# How many channels' most may wait in all of them together.
+_CHANNELS_FULL: Final = 4
 
 
 class CommitQueue:
@@ -102,12 +104,23 @@ class CommitQueue:
                 f"batch, {life.settings.max_message_bytes}; send less at once, or raise "
                 "max_message_bytes (and SERVER_MAX_RECV_MSG_SIZE)"
             )
-        if self._pending and self._pending_bytes + size > self._shared.config.pending_bytes_max:
-            raise Overloaded(
-                f"{self._pending_bytes} bytes wait to be written to channel {life.meta.name}; "
-                "wait for earlier publishes to be acknowledged, then try again"
-            )
+        self._check_pending(size)
         self._shared.disk.check()
+
+    def _check_pending(self, size: int) -> None:
+        most = self._shared.config.pending_bytes_max
+        in_all = self._shared.stats.pending_publish_bytes
+        if self._pending and self._pending_bytes + size > most:
+            waiting = (
+                f"{self._pending_bytes} bytes wait to be written to channel {self._life.meta.name}"
+            )
+        elif in_all and in_all + size > _CHANNELS_FULL * most:
+            waiting = f"{in_all} bytes wait to be written to all channels"
+        else:
+            return
+        raise Overloaded(
+            f"{waiting}; wait for earlier publishes to be acknowledged, then try again"
+        )
 
     def _count_pending(self, size: int) -> None:
         self._pending_bytes += size

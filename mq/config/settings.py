@@ -98,7 +98,8 @@ class Settings(BaseSettings):
         default=10_000, description="Calls that may be in progress at the same time."
     )
     max_pending_bytes: Annotated[int, size(KIB, 16 * GIB)] = Field(
-        default=64 * MIB, description="Bytes of publishes that may wait for a commit, per channel."
+        default=64 * MIB,
+        description="Bytes of publishes that may wait for a commit, per channel; of all, 4 times.",
     )
     max_open_channels: Annotated[int, count(1, _MILLION)] = Field(
         default=1024, description="Channels that keep their files open."

@@ -217,6 +217,18 @@ async def test_too_much_waiting_to_be_written_is_pushed_back(start: StartBroker)
     assert broker.stats.pending_publish_bytes == 0
 
 
+async def test_what_waits_is_bounded_over_all_channels(start: StartBroker) -> None:
+    """However many channels there are; and it passes."""
+    broker = await start(pending_bytes_max=1000)
+    channels = [await broker.channels.create(f"c{n}", ChannelConfig()) for n in range(6)]
+    outcomes = await asyncio.gather(
+        *(publish(channel, bytes(900)) for channel in channels), return_exceptions=True
+    )
+    assert outcomes[:4] == [0] * 4
+    assert all(isinstance(outcome, Overloaded) for outcome in outcomes[4:])
+    assert await publish(channels[5], bytes(900)) == 0
+
+
 async def test_a_bad_batch_in_a_group_fails_alone(start: StartBroker) -> None:
     """A sequence gap takes none of its neighbours with it."""
     broker = await start()
