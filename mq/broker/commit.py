@@ -27,6 +27,7 @@ from typing import Any, Protocol, TypeGuard
 
 from mq.broker.model import Durability
 from mq.broker.pending import Outcome, Pending
+from mq.broker.threads import lacks_resources
 from mq.errors import ChannelFailed, MQError
 from mq.log.log import Append, Appended
 
@@ -166,7 +167,9 @@ class Exclusive:
         except MQError as error:
             self.outcome = error
         except Exception as error:  # noqa: BLE001
-            self.outcome = ChannelFailed(f"upkeep failed: {error!r}; see the broker's log")
+            self.outcome = lacks_resources(error) or ChannelFailed(
+                f"upkeep failed: {error!r}; see the broker's log"
+            )
 
 
 def _joins(job: Commit | Exclusive) -> TypeGuard[Commit]:

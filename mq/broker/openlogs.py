@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from mq.broker.life import Life, State
 from mq.broker.shared import Shared
@@ -17,9 +15,6 @@ from mq.errors import ChannelFailed, MQError, Overloaded
 from mq.log.cache import SegmentCache
 from mq.log.files import Files
 from mq.log.log import Log
-
-# What another try finds again, when others have given it back.
-_NO_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class OpenLogs:
@@ -51,19 +46,14 @@ class OpenLogs:
         path = life.hidden_at or self._channel_path(life.meta.id)
         if path.is_symlink():
             raise ChannelFailed(f"{path} is a symbolic link")
-        try:
-            return Log(
-                path,
-                life.meta.id,
-                segment_bytes=life.settings.segment_bytes,
-                files=self._files,
-                cache=self._cache,
-                clock=self._shared.clock_ns,
-            )
-        except OSError as error:
-            if error.errno not in _NO_RESOURCES:
-                raise
-            raise Overloaded(f"{error}; try again, or raise the limit that was met") from None
+        return Log(
+            path,
+            life.meta.id,
+            segment_bytes=life.settings.segment_bytes,
+            files=self._files,
+            cache=self._cache,
+            clock=self._shared.clock_ns,
+        )
 
     def _told(self, life: Life, outcome: Log | MQError) -> None:
         name, events = life.meta.name, self._shared.events

@@ -7,21 +7,30 @@ import contextlib
 import errno
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from mq.broker.events import Events
-from mq.errors import ChannelFailed, DataDirError, DiskFull, MQError, Unavailable
+from mq.errors import ChannelFailed, DataDirError, DiskFull, MQError, Overloaded, Unavailable
 
 _IO_THREADS = 8
 _READ_THREADS = 4
 # After upkeep has failed, for how long no other failure is told, and no segment prepared.
 _UPKEEP_PAUSE_S = 1.0
+# What another try finds again, when others have given it back.
+_NO_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 T = TypeVar("T")
 
 
 def stopping_error() -> Unavailable:
     """What a call is told that comes too late."""
     return Unavailable("the broker is stopping; try again in a moment")
+
+
+def lacks_resources(error: BaseException) -> Overloaded | None:
+    """What a call is told for which descriptors or memory were missing; None: another error."""
+    if isinstance(error, OSError) and error.errno in _NO_RESOURCES:
+        return Overloaded(f"{error}; try again, or raise the limit that was met")
+    return None
 
 
 class Threads:
@@ -84,6 +93,8 @@ class Threads:
                 outcome = future.result()
             elif isinstance(error, MQError):
                 outcome = error
+            elif (lacking := lacks_resources(error)) is not None:
+                outcome = lacking
             else:
                 outcome = ChannelFailed(f"{error!r}; see the broker's log")
                 self._events.error("thread_failed", error=repr(error))
@@ -105,6 +116,7 @@ class Threads:
 
         Raises:
             DiskFull: There is no room.
+            Overloaded: Descriptors or memory are missing just now.
             DataDirError: The device failed otherwise.
             Unavailable: The threads have ended.
         """
@@ -115,6 +127,8 @@ class Threads:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull(f"no room left on the device: {what}") from error
+            if lacks_resources(error) is not None:
+                raise Overloaded(f"{what}: {lacks_resources(error)}") from error
             raise DataDirError(f"{what}: {error}") from error
 
     async def close(self) -> None:

@@ -58,6 +58,11 @@ class GatedFiles(Files):
             if name == call and part in str(path):
                 raise OSError(code, "injected")
 
+    def open(self, path: Path, *, write: bool = False) -> Handle:
+        """Open a file."""
+        self._pass("open", path)
+        return super().open(path, write=write)
+
     def list(self, path: Path) -> list[str]:
         """Also the first thing that is done to open a log."""
         self._pass("list", path)

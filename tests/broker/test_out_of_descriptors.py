@@ -53,3 +53,22 @@ async def test_a_device_that_fails_is_another_matter(start: StartBroker, files: 
         with pytest.raises(ChannelFailed):
             await publish(channel, b"x")
         files.heal()
+
+
+async def test_a_read_works_again_once_there_are_some(
+    start: StartBroker, files: GatedFiles
+) -> None:
+    """Of a segment that is not open yet; the channel is as well as before."""
+    broker = await start()
+    channel = await broker.channels.create("a", ChannelConfig(64 << 10))
+    for _ in range(8):
+        await publish(channel, bytes(10_000))
+    await broker.stop(5)
+    channel = (await start(files)).channels.get("a")
+    assert await publish(channel, b"x") == 8
+    files.fail("open", channel.meta.id.hex(), errno.EMFILE)
+    with pytest.raises(Overloaded):
+        await read(channel, 0)
+    files.heal()
+    assert len(await read(channel, 0)) == 9
+    assert channel.state is State.OPEN
