@@ -374,7 +374,10 @@ class Log:
         self._writer.sync()
         self._checkpoint(clean=False, log_start_offset=self.log_start_offset)()
         segments = self._writer.view.segments[:-1]
-        return Compaction(self._files, segments, self._history, tombstones_since_ns, breathe)
+        now_ns = self._env.clock()
+        return Compaction(
+            self._files, segments, self._history, now_ns, tombstones_since_ns, breathe
+        )
 
     def swap(self, old: Segment, rewritten: Rewritten) -> bool:
         """Put a rewritten segment in a sealed one's place; readers of that go on reading it.

@@ -24,12 +24,13 @@ from typing import Final, NamedTuple
 from mq.errors import Unavailable
 from mq.log.envelope import SegmentFooter, SegmentHeader
 from mq.log.files import Files, Handle, Map
-from mq.log.format import FOOTER_BYTES, HEADER_BYTES, index_name
+from mq.log.format import FOOTER_BYTES, FRAME_HEADER_BYTES, HEADER_BYTES, index_name
 from mq.log.frames import (
     frame_base_offset,
     frame_next_offset,
     frame_size,
     frame_time,
+    parse_header,
     segment_seed,
 )
 from mq.log.index import SparseIndex
@@ -341,7 +342,7 @@ class Segment:
             handle = files.open(self.path)
             mapped = files.map(handle, self.capacity_bytes)
             index = self.read_index(files)
-            if index is None:
+            if index is None or not self._is_of(index, files, handle):
                 index = self._rebuild_index(files, handle, mapped)
             opened = Opened(handle, mapped, index, self.seed, self.damage)
             with self._opening:
@@ -378,6 +379,18 @@ class Segment:
         if index is None or index.count == 0 or index.position(0) != HEADER_BYTES:
             return None
         return index
+
+    def _is_of(self, index: SparseIndex, files: Files, handle: Handle) -> bool:
+        """Whether an index fits this file: one of before a compaction has the same id."""
+        last = index.count - 1
+        position = index.position(last)
+        try:
+            raw = files.read(handle, FRAME_HEADER_BYTES, position)
+        except OSError:
+            # The block is damaged, and is found to be when it is read.
+            return True
+        frame = parse_header(raw, 0, self.end.position - position, self.seed)
+        return frame is not None and frame.base_offset == index.base_offset(last)
 
     @property
     def _index_path(self) -> Path:

@@ -152,7 +152,7 @@ def test_a_pass_that_can_hold_few_keys_goes_on_later(tmp_path: Path) -> None:
     expected = left(read_keyed(log), sealed_end(log))
     history = History()
     for _ in range(60):
-        compaction = Compaction(log._files, log.segments[:-1], history, 0, keys_max=7)
+        compaction = Compaction(log._files, log.segments[:-1], history, 0, 0, keys_max=7)
         compaction.survey()
         for segment in compaction.segments:
             rewritten = compaction.rewrite(segment)
@@ -234,6 +234,34 @@ def test_verification_beside_passes_blames_nothing(ram_path: Path) -> None:
     over.set()
     verifier.join()
     assert blamed <= {"index-missing"}
+
+
+def test_an_index_of_before_is_not_believed(tmp_path: Path) -> None:
+    """It has the segment's id; a restore or a copy may have brought it back."""
+    log = open_log(tmp_path / "log", segment_bytes=16384)
+    fill(log, random.Random(6), 60)
+    old = {path: path.read_bytes() for path in log.directory.glob("*.idx")}
+    compact(log, 0, NEVER)
+    expected = read_keyed(log)
+    log.close()
+    for path, content in old.items():
+        path.write_bytes(content)
+    log = open_log(log.directory, segment_bytes=16384)
+    assert read_keyed(log) == expected
+    log.close()
+    check_sound(log)
+
+
+def test_each_rewritten_file_can_be_told_from_the_one_before(tmp_path: Path) -> None:
+    """By its header, for whoever copies what has changed."""
+    log = open_log(tmp_path / "log", segment_bytes=4096)
+    fill(log, random.Random(6), 60)
+    before = {s.base_offset: s for s in log.segments}
+    compact(log, 0, NEVER)
+    for segment in log.segments[:-1]:
+        old = before[segment.base_offset]
+        assert segment is old or segment.created_ns > old.created_ns
+        assert segment.segment_id == old.segment_id
 
 
 def test_a_segment_that_was_removed_meanwhile_stays_removed(tmp_path: Path) -> None:

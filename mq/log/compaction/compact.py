@@ -39,6 +39,7 @@ class Compaction:
         files: The seam.
         segments: The log's sealed segments, oldest first.
         history: What earlier passes did.
+        now_ns: The time, Unix nanoseconds.
         tombstones_since_ns: Tombstones appended later are kept, Unix nanoseconds.
         breathe: Called with each frame; what it raises ends the pass.
         keys_max: How many keys the pass knows of.
@@ -52,6 +53,7 @@ class Compaction:
         files: Files,
         segments: Sequence[Segment],
         history: History,
+        now_ns: int,
         tombstones_since_ns: int,
         breathe: Callable[[], object] = bool,
         keys_max: int = KEYS_MAX,
@@ -59,6 +61,7 @@ class Compaction:
         self.segments = segments
         self._files = files
         self._cleaned_offset = history.cleaned_offset
+        self._now_ns = now_ns
         self._tombstones_since_ns = tombstones_since_ns
         self._tombstones_before = history.tombstones_before(tombstones_since_ns)
         self._breathe = breathe
@@ -129,7 +132,7 @@ class Compaction:
             OSError: The device fails, or has no room.
         """
         try:
-            return rewrite_segment(self._files, segment, self._thin, self._breathe)
+            return rewrite_segment(self._files, segment, self._thin, self._breathe, self._now_ns)
         except Opaque:
             self._opaque = True
             return None

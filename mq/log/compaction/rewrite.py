@@ -99,7 +99,7 @@ def may_thin(frame: Frame) -> bool:
 
 
 def rewrite_segment(
-    files: Files, segment: Segment, thin: Thin, breathe: Callable[[], object]
+    files: Files, segment: Segment, thin: Thin, breathe: Callable[[], object], now_ns: int
 ) -> Rewritten | None:
     """Write what is left of a segment; None: all of it is.
 
@@ -110,12 +110,13 @@ def rewrite_segment(
         segment: A sealed one.
         thin: Decides about a frame whose records have keys.
         breathe: Called with each frame.
+        now_ns: For people, and to tell the new file from the old one.
 
     Raises:
         Opaque: Something in it can't be read.
         OSError: The device fails, or has no room; nothing is left behind.
     """
-    work = _Work(files, segment, thin)
+    work = _Work(files, segment, thin, now_ns)
     try:
         each_frame(files, segment, work.take, breathe)
         return work.finish()
@@ -139,6 +140,7 @@ class _Work:
     files: Files
     segment: Segment
     thin: Thin
+    now_ns: int
     handle: Handle | None = None
     end: Bound = field(init=False)
     index: SparseIndex = field(default_factory=SparseIndex)
@@ -269,7 +271,7 @@ class _Work:
         header = SegmentHeader(
             segment.base_offset,
             capacity,
-            segment.created_ns,
+            max(self.now_ns, segment.created_ns + 1),
             segment.channel_id,
             segment.segment_id,
             segment.previous_segment_id,
