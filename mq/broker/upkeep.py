@@ -158,7 +158,9 @@ class Upkeep:
         if before is None:
             removals = choose(facts, config.retention(self.held_from), self._shared.clock_ns())
         else:
-            purged = [fact for fact in facts[:-1] if fact.end_offset <= before]
+            # The active one has been sealed by now, or would be.
+            whole = facts if dry_run and before >= log.end_offset else facts[:-1]
+            purged = [fact for fact in whole if fact.base_offset < fact.end_offset <= before]
             removals = [Removal(fact, f"it ends before offset {before}") for fact in purged]
         if removals and not dry_run:
             log.trim(removals[-1].segment.end_offset)

@@ -93,7 +93,11 @@ async def test_purging_up_to_the_end_empties_the_channel(start: StartBroker) -> 
     broker = await start()
     channel = await broker.channels.create("a", ChannelConfig())
     await fill(channel, 3)
-    await channel.upkeep.purge(3, dry_run=False)
+    told = await channel.upkeep.purge(3, dry_run=True)
+    assert channel.log_start_offset == 0
+    purged = await channel.upkeep.purge(3, dry_run=False)
+    for removals in (told, purged):
+        assert [(r.segment.base_offset, r.segment.end_offset) for r in removals] == [(0, 3)]
     assert channel.log_start_offset == channel.durable_offset == 3
     assert await publish(channel, b"x") == 3
     with pytest.raises(OffsetOutOfRange):
