@@ -15,7 +15,7 @@ from mq.log.files import Files
 from mq.log.verify import verify_data_dir
 from tests.log.batches import FAST_FILES, fill, numbered, open_log, read_all, rounds
 from tests.log.repairing import SEGMENT_BYTES, channel_of, make, new_data_dir
-from tests.log.seams import Names, PowerCut, RecordingFiles
+from tests.log.seams import Call, Names, PowerCut, RecordingFiles
 
 
 class RecordingBackup(RecordingFiles):
@@ -47,6 +47,11 @@ def check(root: Path, ends: set[int]) -> int:
     return log.durable_offset
 
 
+def names_manifest(call: Call) -> bool:
+    """Whether a call makes a manifest what there is."""
+    return isinstance(call, Names) and call.changes[-1][0] == f"b/{MANIFEST_NAME}"
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("link", (True, False), ids=("linked", "copied"))
 @pytest.mark.parametrize("second", (False, True), ids=("first", "second"))
@@ -64,8 +69,11 @@ def test_the_power_goes_at_each_call(ram_path: Path, link: bool, second: bool) -
     start = files.adopt(root)
     run(root, files, link=link)
     old, new = ({75}, 150) if second else (set[int](), 75)
-    for length in range(start, len(files.trace) + 1, rounds(2, 1)):
-        for chance in range(rounds(1, 10)):
+    named = next(n for n, call in enumerate(files.trace) if n >= start and names_manifest(call))
+    lengths = range(start, len(files.trace) + 1)
+    for length in (n for n in lengths if n > named or n % rounds(2, 1) == 0):
+        # Once there is a new manifest, all that it names has to be there already.
+        for chance in range(rounds(10 if named < length < named + 4 else 1, 20)):
             cut = ram_path / "cut"
             PowerCut(files.trace[:length]).leave(cut, random.Random(f"{length} {chance}"))
             if second or (cut / "b" / MANIFEST_NAME).exists():
