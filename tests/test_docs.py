@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _TEST = re.compile(r"`(?:tests/)?([a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`")
 
 
-@pytest.mark.parametrize("name", ("durability.md",))
+@pytest.mark.parametrize("name", ("durability.md", "security.md"))
 def test_each_test_that_a_document_names_is_there(name: str) -> None:
     """A promise is held by a test, not by a name that it once had."""
     named = set(_TEST.findall((ROOT / "docs" / name).read_text()))
