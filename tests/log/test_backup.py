@@ -18,9 +18,20 @@ from mq.log.backup.manifest import MANIFEST_NAME, read_manifest
 from mq.log.backup.restore import restore
 from mq.log.files import Files, Handle
 from mq.log.format import HEADER_BYTES
+from mq.log.layout import journal_id
 from mq.log.log import Log
 from mq.log.verify import verify_data_dir
-from tests.log.batches import FAST_FILES, UnsyncedFiles, append, fill, numbered, open_log, read_all
+from tests.log.batches import (
+    CHANNEL,
+    FAST_FILES,
+    UnsyncedFiles,
+    append,
+    batch,
+    fill,
+    numbered,
+    open_log,
+    read_all,
+)
 from tests.log.breaking import flip, overwrite, read_past_damage
 from tests.log.repairing import FRAME_BYTES, SEGMENT_BYTES, channel_of, make, new_data_dir, tree
 from tests.log.seams import Buffers, Killed, KillingFiles
@@ -216,6 +227,46 @@ def test_whatever_happens_at_any_call(ram_path: Path, kind: str) -> None:
             shutil.rmtree(path)
         if files.calls < when:
             break
+
+
+def test_a_journal_is_never_ahead_of_its_channel(ram_path: Path) -> None:
+    """Whenever messages come and are acknowledged, a backup has what it has acknowledged."""
+    source, backup = new_data_dir(ram_path / "s"), ram_path / "b"
+    log = live(source)
+    journal_path = source / "groups" / CHANNEL.hex()
+    journal_path.mkdir(parents=True)
+    journal = Log(journal_path, journal_id(CHANNEL), segment_bytes=SEGMENT_BYTES, files=FAST_FILES)
+
+    def go_on() -> None:
+        fill(log, 1)
+        journal.append([batch(b"E\1\0\0\0%d" % log.durable_offset)])
+        journal.sync()
+
+    go_on()
+    for when in itertools.count(1, 2):
+        acknowledged = log.durable_offset
+        files = Meddling(when, go_on)
+        report = run(source, backup, files=files)
+        assert (report.channels, report.journals, report.findings) == (1, 1, [])
+        copied = data_of(backup)
+        again = open_log(copied / "channels" / CHANNEL.hex(), segment_bytes=SEGMENT_BYTES)
+        entries = Log(copied / "groups" / CHANNEL.hex(), journal_id(CHANNEL), files=FAST_FILES)
+        (*_, last) = read_all(entries)
+        assert acknowledged <= int(last.content[5:]) <= again.durable_offset
+        for each in (again, entries):
+            each.abandon()
+        if files.calls < when:
+            break
+
+
+def test_a_journal_without_its_channel_is_left_out(source: Path, ram_path: Path) -> None:
+    """The channel was deleted meanwhile: its groups could not be used."""
+    make(source, 5)
+    lonely = source / "groups" / ("ab" * 16)
+    lonely.mkdir(parents=True)
+    report = run(source, ram_path / "b")
+    assert (report.channels, report.journals) == (1, 0)
+    assert list((data_of(ram_path / "b") / "groups").iterdir()) == []
 
 
 def test_random_histories(ram_path: Path) -> None:
