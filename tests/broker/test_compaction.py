@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import threading
 from typing import Any
@@ -16,7 +18,6 @@ from tests.broker.conftest import StartBroker
 from tests.broker.help import LIMIT_S, log_of, raised
 from tests.log.batches import UnsyncedFiles
 from tests.log.compacting import Keyed, keyed_batch, left, parse_keyed, random_records
-from tests.log.seams import FailingFiles
 
 COMPACTED = ChannelConfig(segment_bytes=SEGMENT_BYTES_MIN, compact=True)
 
@@ -114,20 +115,34 @@ async def test_a_setting_can_be_given_and_taken_later(start: StartBroker) -> Non
     assert len(told(broker, "compacted")) == 1
 
 
+class NoRoomFiles(UnsyncedFiles):
+    """Has room for anything but compacted segments, while it is full."""
+
+    full = False
+
+    def allocate(self, handle: Handle, length: int) -> None:
+        """See `Files`."""
+        if self.full and handle.path.name.endswith(".seg.tmp"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(handle.path))
+        super().allocate(handle, length)
+
+
 async def test_a_failed_pass_is_told_and_made_again_later(start: StartBroker) -> None:
     """Nothing is lost, and publishing goes on."""
-    files = FailingFiles(0)
+    files = NoRoomFiles()
     broker = await start(files)
     channel = await broker.channels.create("facts", COMPACTED)
     await fill(channel, random.Random(5), 60)
     before = await read(channel)
-    files.calls, files._when = 0, 1
+    files.full = True
     await pass_over(channel)
     assert len(told(broker, "compaction_failed")) == 1
     assert await read(channel) == before
+    assert not list(log_of(channel).directory.glob("*.seg.tmp"))
     channel.keep_up(0)
     assert channel.compacting.task is None
     await publish_keyed(channel, (b"key-1", b"on it goes"))
+    files.full = False
     channel.compacting._not_before_s = 0.0
     await pass_over(channel)
     assert len(told(broker, "compacted")) == 1
