@@ -22,7 +22,7 @@ from bench.profiles import ALL, QUICK
 
 _SECTIONS = (
     "peers", "fronts", "native", "durability", "append", "pull", "end_to_end", "recovery", "scale",
-    "cold_replay", "dirty_files",
+    "cold_replay", "dirty_files", "groups",
 )  # fmt: skip
 _LONG_ONLY = ("fronts", "native", "durability")
 _QUICK_SECTIONS = tuple(name for name in _SECTIONS if name not in _LONG_ONLY)
@@ -108,6 +108,7 @@ def _runners(names: list[str]) -> Mapping[str, Callable[[Context], Any]]:
         dirty_files,
         durability,
         end_to_end,
+        groups,
         native,
         pull,
         recovery,
@@ -127,6 +128,7 @@ def _runners(names: list[str]) -> Mapping[str, Callable[[Context], Any]]:
         "scale": scale.measure,
         "cold_replay": cold_replay.measure,
         "dirty_files": dirty_files.measure,
+        "groups": lambda context: groups.measure(context, names),
     }
 
 

@@ -35,7 +35,7 @@ def report(load: Load) -> dict[str, Any]:
 
 async def measure(
     peer: str, address: str, mode: str, workload: str, stream: str, seconds: float, size: int,
-    records: int = 500,
+    records: int = 500, group: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """One workload of the comparison; an empty answer where the broker has no such thing."""
     driver = registry.driver(peer, address, mode)
@@ -44,7 +44,7 @@ async def measure(
         publishes = workload not in CONSUME
         if publishes:
             await driver.create(stream)
-        load = await driver.run(workload, Plan(stream, seconds, size, records))
+        load = await driver.run(workload, Plan(stream, seconds, size, records, group))
         if load is None:
             return {}
         figures = report(load)

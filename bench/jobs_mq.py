@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import crc32c
+import grpc
 import numpy as np
 
 from bench import latency
@@ -23,6 +25,7 @@ from mq.client.loadgen import Load
 from mq.client.pacing import Schedule
 from mq.client.records import encode_records
 from mq.log.log import Append, Log
+from mq.pb import mq_pb2 as pb
 
 # Time for a publisher to be ready before its first message is due.
 _LEAD_NS = 50_000_000
@@ -222,6 +225,71 @@ async def publish_until_gone(address: str, channel: str, size: int) -> dict[str,
     return {"durable_offset": durable_offset}
 
 
+async def lease_all(address: str, channel: str, group: str, count: int) -> dict[str, Any]:
+    """Leases so many messages of a group, and keeps them."""
+    async with connected(address) as stub:
+        fetch = stub.unary_unary(
+            "/mq.MQService/Fetch", pb.FetchRequest.SerializeToString, pb.FetchResponse.FromString
+        )
+        request = pb.FetchRequest(
+            channel=channel, group=group, consumer="bench", max_records=10_000,
+            lease_ms=3_600_000, config=pb.GroupConfig(lease_ms=3_600_000),
+        )  # fmt: skip
+        began, leased = time.perf_counter(), 0
+        while leased < count:
+            answer = await fetch(request, timeout=60)
+            got = sum(each.next_offset - each.first_offset for each in answer.deliveries)
+            if not got:
+                raise Unavailable(f"{leased} messages could be leased, not {count}")
+            leased += got
+        return {"seconds": time.perf_counter() - began, "leased": leased}
+
+
+async def ack_every_other(address: str, channel: str, group: str, count: int) -> dict[str, Any]:
+    """Acknowledges each second one of leased messages, none beside another."""
+    async with connected(address) as stub:
+        ack = stub.unary_unary(
+            "/mq.MQService/Ack", pb.AckRequest.SerializeToString, pb.AckResponse.FromString
+        )
+        began = time.perf_counter()
+        for first in range(0, count, 2_000):
+            ranges = [
+                pb.OffsetRange(first_offset=offset, next_offset=offset + 1)
+                for offset in range(first + 1, min(first + 2_000, count), 2)
+            ]
+            answer = await ack(
+                pb.AckRequest(channel=channel, group=group, consumer="bench", ranges=ranges),
+                timeout=60,
+            )
+            if answer.refused:
+                raise Unavailable(f"an acknowledgement was refused: {answer.refused[0]}")
+        return {"seconds": time.perf_counter() - began}
+
+
+async def first_fetch(address: str, channel: str, group: str) -> dict[str, Any]:
+    """How long a new client takes to its first message of a group that has to be recovered."""
+    async with connected(address) as stub:
+        fetch = stub.unary_unary(
+            "/mq.MQService/Fetch", pb.FetchRequest.SerializeToString, pb.FetchResponse.FromString
+        )
+        began = time.perf_counter()
+        answer = await fetch(
+            pb.FetchRequest(channel=channel, group=group, consumer="again", max_records=1),
+            timeout=60, wait_for_ready=True,
+        )  # fmt: skip
+        if not answer.deliveries:
+            raise Unavailable("nothing is delivered again after the restart")
+        return {"seconds": time.perf_counter() - began}
+
+
+@contextlib.asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Any]:
+    """A connection with room for large answers."""
+    options = [("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield channel
+
+
 async def first_pull(address: str, channel: str) -> dict[str, Any]:
     """How long a new client takes from connecting to its first answer."""
     async with AsyncClient(address) as client:
@@ -234,6 +302,6 @@ FUNCTIONS: Mapping[str, Any] = {
     function.__name__: function
     for function in (
         append_log, workload, create, touch, read_each, publish_paced, receive_paced, wait_idle,
-        replay, publish_until_gone, first_pull,
+        replay, publish_until_gone, first_pull, lease_all, ack_every_other, first_fetch,
     )
 } | {"fill_mq": fill}  # fmt: skip

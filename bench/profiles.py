@@ -36,6 +36,9 @@ class Profile:
     cold_rounds: int
     cold_seconds: float
     dirty_files: Sequence[int]
+    group_rounds: int
+    group_to_read: int
+    group_in_flight: int
 
 
 ALL = Profile(
@@ -61,6 +64,9 @@ ALL = Profile(
     cold_rounds=3,
     cold_seconds=2.5,
     dirty_files=(1, 8, 64, 1_000),
+    group_rounds=3,
+    group_to_read=1_500_000,
+    group_in_flight=1_000_000,
 )
 
 QUICK = Profile(
@@ -86,4 +92,7 @@ QUICK = Profile(
     cold_rounds=1,
     cold_seconds=1.5,
     dirty_files=(8, 64),
+    group_rounds=1,
+    group_to_read=200_000,
+    group_in_flight=50_000,
 )

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bench import targets
+from bench import groups_tables, targets
 from bench.peers.base import MODES, WORKLOADS
 from bench.stats import spread
 from bench.targets import si
@@ -315,4 +315,5 @@ _SECTIONS: Mapping[str, Callable[[Any], Iterator[Table]]] = {
     "scale": _scale,
     "cold_replay": _cold_replay,
     "dirty_files": _dirty_files,
+    "groups": groups_tables.tables,
 }

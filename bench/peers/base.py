@@ -48,6 +48,8 @@ class Plan:
     seconds: float
     size: int = 100
     records: int = 500
+    # Consume as one of several of this group; empty: alone, in groups of one's own.
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

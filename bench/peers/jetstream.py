@@ -8,10 +8,12 @@ import subprocess
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import nats
+import nats.errors
 import nats.js
 import numpy as np
 from nats.aio.client import Client
@@ -27,7 +29,8 @@ _CONFIG = """
 listen: 127.0.0.1:{port}
 jetstream {{ store_dir: "{directory}", sync_interval: {sync} }}
 """
-_FETCH = 500
+# How long nothing comes before a consumer that others share is taken to be at its end.
+_SHARED_WAIT_S = 0.1
 
 
 class Nats(Peer):
@@ -148,7 +151,7 @@ class NatsDriver(Driver):
         return await self._fetches(plan, acknowledge=False)
 
     async def group_ack(self, plan: Plan) -> Load:
-        """A pull consumer, 500 at a time, each message acknowledged."""
+        """A pull consumer, each message acknowledged."""
         return await self._fetches(plan, acknowledge=True)
 
     async def _fetches(self, plan: Plan, *, acknowledge: bool) -> Load:
@@ -158,16 +161,24 @@ class NatsDriver(Driver):
         left = 0
 
         async def read() -> list[bytes]:
-            nonlocal subscription, left
+            nonlocal plan, subscription, left
             if left == 0:
                 if subscription is not None:
                     await subscription.unsubscribe()
                 config = api.ConsumerConfig(ack_policy=policy, inactive_threshold=60)
                 subscription = await self._jetstream.pull_subscribe(
-                    plan.stream, durable=uuid.uuid4().hex, config=config
+                    plan.stream, durable=plan.group or uuid.uuid4().hex, config=config
                 )
                 left = stored
-            messages = await subscription.fetch(min(_FETCH, left), timeout=10)
+            wait_s = _SHARED_WAIT_S if plan.group else 10
+            try:
+                messages = await subscription.fetch(min(plan.records, left), timeout=wait_s)
+            except nats.errors.TimeoutError:
+                if not plan.group:
+                    raise
+                # Others of the group have had the rest: begin again, alone.
+                plan, left = replace(plan, group=""), 0
+                return await read()
             left -= len(messages)
             if acknowledge:
                 for message in messages:

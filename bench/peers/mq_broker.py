@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,7 +20,10 @@ from mq.client.types import Durability
 
 # Which front to run, when it isn't the server's own choice.
 FRONT_VARIABLE = "MQ_BENCH_FRONT"
-_FETCH = 500
+
+
+# How long nothing comes before a group that others share is taken to be at its end.
+_IDLE_MS = 100
 
 
 class Mq(Peer):
@@ -145,23 +149,30 @@ class MqDriver(Driver):
         )
 
     async def group_ack(self, plan: Plan) -> Load:
-        """A group's batches of 500, each acknowledged durably before the next one."""
+        """A group's batches, each acknowledged durably before the next one."""
         stored = await self.count(plan.stream)
         group: AsyncGroupConsumer | None = None
         batches: AsyncIterator[AsyncGroupBatch] | None = None
         left = 0
 
         async def read() -> list[bytes]:
-            nonlocal group, batches, left
+            nonlocal plan, group, batches, left
             if left <= 0:
                 if group is not None:
                     await group.close()
-                group = self._client.group(uuid.uuid4().hex, plan.stream, max_records=_FETCH)
+                name = plan.group or uuid.uuid4().hex
+                group = self._client.group(
+                    name, plan.stream, max_records=plan.records, idle_ms=_IDLE_MS
+                )
                 await group.__aenter__()
                 batches = group.batches()
                 left = stored
             assert batches is not None, "a group was begun"
-            batch = await anext(batches)
+            batch = await anext(batches, None)
+            if batch is None:
+                # Others of the group have had the rest: begin again, alone.
+                plan, left = replace(plan, group=""), 0
+                return await read()
             contents = batch.contents
             await batch.ack()
             left -= len(contents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import uuid
@@ -170,33 +171,40 @@ class RedisDriver(Driver):
         return read
 
     async def group_ack(self, plan: Plan) -> Load:
-        """XREADGROUP COUNT 500, then one XACK of all."""
+        """XREADGROUP, then one XACK of all."""
         groups: list[str] = []
 
         def new_group() -> str:
-            groups.append(uuid.uuid4().hex)
-            self._client.xgroup_create(plan.stream, groups[-1], id="0")
-            return groups[-1]
+            name = plan.group if plan.group and not groups else uuid.uuid4().hex
+            groups.append(name)
+            # Of several consumers the first makes it.
+            with contextlib.suppress(redis.ResponseError):
+                self._client.xgroup_create(plan.stream, name, id="0")
+            return name
 
-        group = new_group()
+        group, consumer = new_group(), uuid.uuid4().hex
 
         async def read() -> list[bytes]:
             nonlocal group
-            entries = self._fetch(plan.stream, group)
+            entries = self._fetch(plan, group, consumer)
             if not entries:
                 group = new_group()
-                entries = self._fetch(plan.stream, group)
+                entries = self._fetch(plan, group, consumer)
             self._client.xack(plan.stream, group, *(entry_id for entry_id, _ in entries))
             return [fields[_FIELD] for _, fields in entries]
 
         try:
             return await loadgen.reads(read, seconds=plan.seconds)
         finally:
-            for name in groups:
+            for name in groups if not plan.group else groups[1:]:
                 self._client.xgroup_destroy(plan.stream, name)
 
-    def _fetch(self, stream: str, group: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        return _entries(self._client.xreadgroup(group, "bench", {stream: ">"}, count=500))
+    def _fetch(
+        self, plan: Plan, group: str, consumer: str
+    ) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        return _entries(
+            self._client.xreadgroup(group, consumer, {plan.stream: ">"}, count=plan.records)
+        )
 
 
 def _now(value: Any) -> Any:
