@@ -88,6 +88,8 @@ class Life:
         # Whether a thread opens or closes the log just now, whatever the state.
         self._moving = False
         self._read_only = False
+        # Whether it is counted among those that take no publishes.
+        self._refuses = False
         # Of a FAILED one: when it may be opened again; None: not in this run.
         self._again_from_s: float | None = None
         self.apply(meta)
@@ -153,7 +155,7 @@ class Life:
             # For good: opening the log again in this run would not ask the device.
             self._read_only = True
             self.reason = log.read_only_reason
-            self._shared.stats.read_only_channels += 1
+            self._count_refusing(True)
             self._shared.events.error(
                 "channel_read_only", channel=self.meta.name, reason=self.reason
             )
@@ -204,15 +206,24 @@ class Life:
         elif isinstance(outcome, Log):
             self.state, self.log, self.seen = State.OPEN, outcome, True
             self.refresh()
+        elif isinstance(outcome, Overloaded):
+            self.state, self.reason = State.FAILED, outcome.message
+            self._again_from_s = self._shared.loop.time() + _AGAIN_S
         else:
             self.fail(outcome.message)
-            if isinstance(outcome, Overloaded):
-                self._again_from_s = self._shared.loop.time() + _AGAIN_S
         self._run_on_open()
 
     def fail(self, reason: str) -> None:
         """Take no work until the broker is started again."""
         self.state, self.reason, self._again_from_s = State.FAILED, reason, None
+        self._count_refusing(True)
+
+    def _count_refusing(self, refuses: bool) -> None:
+        if refuses != self._refuses:
+            self._refuses = refuses
+            stats = self._shared.stats
+            stats.read_only_channels += 1 if refuses else -1
+            self._shared.tell_refusing(stats.read_only_channels)
 
     def _run_on_open(self) -> None:
         calls, self._on_open = self._on_open, []
@@ -242,9 +253,8 @@ class Life:
     def delete(self) -> None:
         """Refuse everything from now on."""
         self.state = State.DELETED
-        if self._read_only:
-            self._read_only = False
-            self._shared.stats.read_only_channels -= 1
+        self._read_only = False
+        self._count_refusing(False)
 
     async def still(self) -> None:
         """Wait until no thread opens or closes the log."""

@@ -21,6 +21,8 @@ class Shared:
             channels still take what ends the work at hand.
         stopped: Nothing is taken on any more.
         observe_fsync: Called with the seconds that each sync took.
+        tell_refusing: Called with the number of channels that take no publishes until
+            a restart, when it changes.
         rate: What is published to all channels together.
         compacting: Held while a channel is compacted.
     """
@@ -47,6 +49,7 @@ class Shared:
         self.stopping = False
         self.stopped = False
         self.observe_fsync: Callable[[float], object] = lambda _: None
+        self.tell_refusing: Callable[[int], object] = lambda _: None
         self.rate = Rate()
         self.compacting = asyncio.Lock()
         self._anchor_s, self._anchor_ms = loop.time(), clock_ns() // 1_000_000

@@ -20,7 +20,7 @@ from mq.config import Settings
 from mq.errors import MQError
 from mq.server.fronts.base import Front, Limits
 from mq.server.fronts.choose import choose_front, make_front
-from mq.server.health import HEALTH_SERVICE, HealthState
+from mq.server.health import CHANNELS_SERVICE, HEALTH_SERVICE, HealthState
 from mq.server.logs import configure_logging
 from mq.server.metrics import Metrics, MetricsEndpoint
 from mq.server.reflection import reflection_handlers
@@ -119,7 +119,7 @@ class _Server:
         await broker.start()
         _warn_of_filesystem(broker.data_path.resolve())
         stopping = asyncio.Event()
-        health = HealthState(SERVICE)
+        health = HealthState(SERVICE, CHANNELS_SERVICE)
         front: Front | None = None
         endpoint: MetricsEndpoint | None = None
         table = [*methods(broker, settings.batch_size, stopping), *health.methods()]
@@ -148,6 +148,13 @@ class _Server:
             await front.start()
             _log.info("started", version=__version__, front=chosen, reason=reason)
             health.set_all(True)
+
+            def tell_refusing(channels: int) -> None:
+                health.set(CHANNELS_SERVICE, channels == 0)
+
+            # With channels that are opened, and found to have failed, before now.
+            tell_refusing(broker.stats.read_only_channels)
+            broker.shared.tell_refusing = tell_refusing
             for address in front.bound:
                 _log.info("listening", address=address)
             await signalled.wait()

@@ -16,6 +16,9 @@ from mq.server.call import Call, Method
 from mq.server.fronts.base import UNLIMITED_PATH
 
 HEALTH_SERVICE = "grpc.health.v1.Health"
+# Not serving while some channel takes no publishes. The server itself goes on
+# serving the others, so a probe that restarts it should ask for the server.
+CHANNELS_SERVICE = "mq.channels"
 
 _Response = health_pb2.HealthCheckResponse
 _ANSWERS = {

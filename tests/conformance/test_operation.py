@@ -24,7 +24,7 @@ LONG_MS = 600_000
 # ---- Health ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("service", ["", "mq.MQService"])
+@pytest.mark.parametrize("service", ["", "mq.MQService", "mq.channels"])
 def test_health_is_serving(rpc: Rpc, service: str) -> None:
     """The server as a whole and its service can be asked for, once or to be watched."""
     request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
@@ -44,6 +44,40 @@ def test_health_of_something_else(rpc: Rpc) -> None:
     answer = health_pb2.HealthCheckResponse.FromString(next(watching))
     assert answer.status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     watching.cancel()
+
+
+def health_of(rpc: Rpc, service: str) -> int:
+    """What a check of a service is answered."""
+    request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+    return health_pb2.HealthCheckResponse.FromString(rpc.raw(f"{HEALTH}/Check", request)).status
+
+
+def test_a_channel_that_has_failed_shows(
+    start: StartFront, connect: Callable[[ServerProcess], Rpc]
+) -> None:
+    """In its description, the health of the channels and the metrics, until it is deleted."""
+    process = start("--metrics-listen", "127.0.0.1:0")
+    rpc = connect(process)
+    for name in ("sound", "bad"):
+        rpc.create(name)
+        rpc.publish(name, b"x")
+    (segment,) = (process.data_dir / "channels" / rpc.describe("bad").id).glob("*.seg")
+    process.stop()
+    segment.write_bytes(b"")
+    process.start()
+    rpc = connect(process)
+    with refused("FAILED_PRECONDITION"):
+        rpc.publish("bad", b"y")
+    described = rpc.describe("bad")
+    assert described.state == pb.CHANNEL_STATE_FAILED
+    assert segment.name in described.state_reason
+    serving = health_pb2.HealthCheckResponse.SERVING
+    assert health_of(rpc, "mq.channels") == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert health_of(rpc, "") == health_of(rpc, "mq.MQService") == serving
+    assert metrics_of(process)["mq_read_only_channels"] == 1
+    rpc.publish("sound", b"y")
+    rpc.delete("bad")
+    assert health_of(rpc, "mq.channels") == serving
 
 
 # ---- Reflection -----------------------------------------------------------------------
@@ -88,24 +122,23 @@ def test_a_client_without_stubs(rpc: Rpc, channel: str) -> None:
 # ---- Metrics --------------------------------------------------------------------------
 
 
+def metrics_of(server: ServerProcess) -> dict[str, float]:
+    """A scrape: value by metric, labels included."""
+    address = server.wait_for("metrics")["address"]
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    return {
+        sample.name
+        + "".join(f"{{{key}={sample.labels[key]}}}" for key in sorted(sample.labels)): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 @pytest.fixture
 def scrape(shared: ServerProcess) -> Callable[[], dict[str, float]]:
-    """A function that scrapes the shared server: value by metric, labels included."""
-    address = shared.wait_for("metrics")["address"]
-
-    def read() -> dict[str, float]:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
-            text = answer.read().decode()
-        return {
-            sample.name
-            + "".join(f"{{{key}={sample.labels[key]}}}" for key in sorted(sample.labels)): (
-                sample.value
-            )
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-
-    return read
+    """A function that scrapes the shared server; see `metrics_of`."""
+    return lambda: metrics_of(shared)
 
 
 def test_metrics_have_their_documented_names(
