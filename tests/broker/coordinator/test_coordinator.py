@@ -10,12 +10,13 @@ import pytest
 
 from mq.broker.broker import Broker
 from mq.broker.channel import Channel
+from mq.broker.coordinator import runner
 from mq.broker.coordinator.journal import Journal
 from mq.broker.coordinator.runner import GroupRunner
 from mq.broker.coordinator.waiting import WaitingConsumers
 from mq.broker.groups.config import GroupConfig
 from mq.broker.model import ChannelConfig
-from mq.errors import ChannelNotFound, DataDirError, GroupNotFound, Overloaded
+from mq.errors import ChannelNotFound, DataDirError, DiskFull, GroupNotFound, Overloaded
 from tests.broker.conftest import StartBroker
 from tests.broker.gates import GatedFiles, turns, until
 from tests.broker.help import LIMIT_S, publish
@@ -214,3 +215,49 @@ async def test_a_call_that_comes_when_time_is_up_is_passed_on(start: StartBroker
     assert passed_on is True
     assert len(consumers) == broker.stats.waiting_pulls == 0
     assert await consumers.wait(now_s) is False
+
+
+async def test_a_full_disk_is_not_asked_again_at_once(
+    start: StartBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lapsed lease that can't be journaled waits a while; then it is delivered again."""
+    monkeypatch.setattr(runner, "_REFUSED_MS", 3_600_000)
+
+    def refuse(*_: object) -> None:
+        raise DiskFull("injected")
+
+    broker = await start()
+    groups = await broker.groups.of(await make(broker))
+    group = await groups.create("workers", GroupConfig(), 0)
+    assert (await group.fetch("c", max_records=1, max_bytes=1, wait_s=0, lease_ms=100)).deliveries
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", refuse)
+        await until(lambda: group._quiet_until_ms > 0)
+        assert group.failure is None
+        assert group.group.next_event_ms(broker.shared.now_ms()) is not None
+        assert group._timer is not None
+        assert group._timer.when() > asyncio.get_running_loop().time() + 1_000
+    group._quiet_until_ms = 0
+    again = await asyncio.wait_for(take(group, "d", LIMIT_S), LIMIT_S)
+    assert again.deliveries == [(0, 1, 2)]
+
+
+async def test_what_was_read_before_a_seek_is_not_taken_for_what_follows(
+    start: StartBroker, files: GatedFiles
+) -> None:
+    """The group is moved back while records are read for it: nothing is passed over."""
+    broker = await start(files)
+    channel = await make(broker)
+    await publish(channel, b"y")
+    group = await (await broker.groups.of(channel)).create("workers", GroupConfig(), 1)
+    frames = channel.reads.frames
+
+    async def sought_meanwhile(*given: int) -> tuple[bytes, int]:
+        found = await frames(*given)
+        channel.reads.frames = frames  # type: ignore[method-assign]
+        await group.seek(0)
+        return found
+
+    channel.reads.frames = sought_meanwhile  # type: ignore[method-assign, assignment]
+    fetched = await group.fetch("c", max_records=2, max_bytes=1 << 20, wait_s=LIMIT_S)
+    assert fetched.deliveries == [(0, 2, 1)]
