@@ -23,9 +23,9 @@ from mq.log.compaction.rewrite import Rewritten
 from mq.log.log import Log
 from mq.log.segment import Segment
 
-# For so long it works, and then it rests: the event loop waits for it no longer.
-_WORK_S: Final = 0.002
-_REST_S: Final = 0.001
+# After so long it rests as long as it has worked: half of the time is for publishers.
+_WORK_S: Final = 0.001
+_REST_MAX_S: Final = 0.01
 # After a pass has failed, the next is made no earlier.
 _AGAIN_S: Final = 60.0
 _NS: Final = 1_000_000_000
@@ -154,9 +154,9 @@ class Compacting:
         """In the thread: with each frame."""
         if self._leaving:
             raise Unavailable("the channel is being deleted, or the broker stopped")
-        now_s = time.perf_counter()
-        if now_s - self._rested_s > _WORK_S:
-            time.sleep(_REST_S)
+        worked_s = time.perf_counter() - self._rested_s
+        if worked_s > _WORK_S:
+            time.sleep(min(worked_s, _REST_MAX_S))
             self._rested_s = time.perf_counter()
 
 
