@@ -7,16 +7,20 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from crc32c import crc32c
 
 from mq.broker.broker import Broker
 from mq.broker.channel import Channel
 from mq.broker.coordinator import runner
 from mq.broker.coordinator.journal import Journal
+from mq.broker.coordinator.records import HAS_SCHEDULE
 from mq.broker.coordinator.runner import GroupRunner
 from mq.broker.coordinator.waiting import WaitingConsumers
 from mq.broker.groups.config import GroupConfig
-from mq.broker.model import ChannelConfig
+from mq.broker.model import ChannelConfig, Durability
+from mq.broker.store import Append
 from mq.errors import ChannelNotFound, DataDirError, DiskFull, GroupNotFound, Overloaded
+from mq.pb import mq_pb2 as pb
 from tests.broker.conftest import StartBroker
 from tests.broker.gates import GatedFiles, turns, until
 from tests.broker.help import LIMIT_S, publish
@@ -245,9 +249,12 @@ async def test_a_full_disk_is_not_asked_again_at_once(
 async def test_what_was_read_before_a_seek_is_not_taken_for_what_follows(
     start: StartBroker, files: GatedFiles
 ) -> None:
-    """The group is moved back while records are read for it: nothing is passed over."""
+    """The group is moved back while records are read for it: a delay there is seen."""
     broker = await start(files)
-    channel = await make(broker)
+    channel = await broker.channels.create("jobs", ChannelConfig())
+    delayed = pb.Records(contents=[b"x"], deliver_after_ms=[3_600_000]).SerializeToString()
+    append = Append(delayed, 1, crc32c(delayed), attributes=HAS_SCHEDULE)
+    channel.publish_batch(append, Durability.SYNCED, lambda *_: None)
     await publish(channel, b"y")
     group = await (await broker.groups.of(channel)).create("workers", GroupConfig(), 1)
     frames = channel.reads.frames
@@ -260,4 +267,4 @@ async def test_what_was_read_before_a_seek_is_not_taken_for_what_follows(
 
     channel.reads.frames = sought_meanwhile  # type: ignore[method-assign, assignment]
     fetched = await group.fetch("c", max_records=2, max_bytes=1 << 20, wait_s=LIMIT_S)
-    assert fetched.deliveries == [(0, 2, 1)]
+    assert fetched.deliveries == [(1, 2, 1)]
