@@ -497,7 +497,7 @@ class _Check:
             self._lose(Damage(end.offset, after, end.position, end.position))
             report.end_offset = after
         elif self.vouched is not None and not self.lost and self.gone is None:
-            if self.around.live and report.sealed:
+            if report.sealed and report.records < report.end_offset - report.base_offset:
                 # Sealed since, and compacted: no frame need begin there any more.
                 return
             message = "the checkpoint disagrees with the frames; remove it"
