@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mq.errors import MQError
+from mq.errors import DataLoss, MQError
 from mq.log.cache import SegmentCache
 from mq.log.compaction.compact import Compaction
 from mq.log.compaction.history import History, Pass
 from mq.log.log import Log
-from mq.log.verify import verify_log
+from mq.log.verify import verify_data_dir, verify_log
 from tests.log.batches import Clock, open_log, rounds
 from tests.log.compacting import (
     Keyed,
@@ -25,6 +25,7 @@ from tests.log.compacting import (
     random_records,
     read_keyed,
 )
+from tests.log.repairing import channel_of, new_data_dir, repair
 from tests.log.seams import FailingFiles, Killed, KillingFiles, PowerCut, RecordingFiles
 
 NEVER = 1 << 60
@@ -305,6 +306,42 @@ def read_from(log: Log, offset: int) -> list[Keyed]:
     found = log.read(offset, 1 << 20)
     assert found is not None
     return list(parse_keyed(found.join()))
+
+
+def test_a_damaged_compacted_segment_is_repaired_like_any_other(tmp_path: Path) -> None:
+    """What is lost is the frames that were hit; then it can be compacted again."""
+    data_dir = new_data_dir(tmp_path / "data")
+    log = open_log(channel_of(data_dir), segment_bytes=16384)
+    source = random.Random(12)
+    fill(log, source, 80)
+    compact(log, 0, NEVER)
+    before = read_keyed(log)
+    log.close()
+    path = log.segments[0].path
+    raw = bytearray(path.read_bytes())
+    for position in (1000, 1001, log.segments[0].end.position - 50):
+        raw[position] ^= 0x10
+    path.write_bytes(raw)
+    assert repair(data_dir).ok
+    log = open_log(channel_of(data_dir), segment_bytes=16384)
+    assert not log.notices
+    found, lost = [], 0
+    offset = 0
+    while offset < log.durable_offset:
+        try:
+            result = log.read(offset, 1)
+        except DataLoss as loss:
+            lost, offset = lost + 1, loss.next_offset
+            continue
+        assert result is not None
+        found += [r for r in parse_keyed(result.join()) if r.offset >= offset]
+        offset = result.next_offset
+    assert lost > 0
+    assert set(found) < set(before)
+    fill(log, source, 40)
+    compact(log, 10**12, 0)
+    log.close()
+    assert verify_data_dir(data_dir).ok
 
 
 def test_a_repeat_is_known_after_its_batch_was_compacted(tmp_path: Path) -> None:
