@@ -10,6 +10,8 @@ damage, ``index`` and ``producers`` are tables, ``group`` frames batches,
 directory, ``writer`` appends (with ``spare``, ``torn`` and ``checkpoint``),
 ``reader`` reads, and ``log`` is a channel's log built of these.
 
+``compaction`` takes superseded records out of sealed segments, beside all that.
+
 ``verify`` and ``dump`` read files that nobody has open, with ``segment_check``,
 ``filewalk`` and ``report``.
 """
