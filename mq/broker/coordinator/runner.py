@@ -166,12 +166,14 @@ class GroupRunner:
         ranges = [(delivery.first, delivery.next) for delivery in taken]
         holes = [hole for data in frames for hole in find_gone(data, ranges)]
         if holes:
-            # Nobody is to wait for an acknowledgement of what is not there.
-            await self.ack(lease.consumer, holes, lease.epoch)
+            try:
+                # Nobody is to wait for an acknowledgement of what is not there.
+                await self.ack(lease.consumer, holes, lease.epoch)
+            except BaseException:
+                self._take_back(lease, ranges)
+                raise
             taken = spare(taken, holes)
-            if not taken:
-                return None
-        return Fetched(frames, taken, lease.until_ms, lease.epoch)
+        return Fetched(frames, taken, lease.until_ms, lease.epoch) if taken else None
 
     def _take_back(self, lease: _Lease, ranges: list[Range]) -> None:
         """Of this lease alone: the consumer may have the same messages by a later one."""
