@@ -271,7 +271,7 @@ class Writer:
     def roll_aged(self, age_ns: int) -> bool:
         """See `Log.roll_aged`."""
         self._check_writable()
-        if self.active is None or self.end.offset == self.view.segments[-1].base_offset:
+        if self.active is None or self._active_is_empty:
             return False
         if self._env.clock() - self.active.index.append_time_ns(0) < age_ns:
             return False
@@ -304,12 +304,18 @@ class Writer:
             )
         except OSError as error:
             raise self._refusal("a segment could not be allocated", error) from error
-        try:
-            self._seal()
-        except OSError as error:
-            self._spare.give_back(handle, capacity)
-            raise self._refusal("a segment could not be sealed", error) from error
+        if not self._active_is_empty:
+            try:
+                self._seal()
+            except OSError as error:
+                self._spare.give_back(handle, capacity)
+                raise self._refusal("a segment could not be sealed", error) from error
         self._begin(handle, capacity)
+
+    @property
+    def _active_is_empty(self) -> bool:
+        """A crash came between its beginning and its first frame, or a write failed then."""
+        return self.active is not None and self.end.offset == self.view.segments[-1].base_offset
 
     def _seal(self) -> None:
         """Padding, index, footer: the segment is never written again."""
@@ -344,14 +350,21 @@ class Writer:
         self._env.cache.touch(segment)
 
     def _begin(self, handle: Handle, capacity_bytes: int) -> None:
-        """Make an allocated file the active segment."""
+        """Make an allocated file the active segment.
+
+        In place of an empty one, if that is too small for the next frame: it has the
+        same name, and so the same id, which the checkpoint may know.
+        """
         env, segments, base = self._env, self.view.segments, self.end.offset
+        segment_id = env.random_id()
+        if self._active_is_empty:
+            segment_id, segments = segments[-1].segment_id, segments[:-1]
         header = SegmentHeader(
             base_offset=base,
             capacity_bytes=capacity_bytes,
             created_ns=env.clock(),
             channel_id=env.channel_id,
-            segment_id=env.random_id(),
+            segment_id=segment_id,
             previous_segment_id=segments[-1].segment_id if segments else NO_ID,
         )
         segment = Segment(env.directory / segment_name(base), header)

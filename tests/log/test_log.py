@@ -145,6 +145,32 @@ def test_a_batch_larger_than_a_segment(ram_path: Path) -> None:
     assert [len(r.content) for r in records] == [10, 100_000, 3000, 10]
 
 
+@pytest.mark.parametrize("checkpoint", (True, False))
+@pytest.mark.parametrize("before", (0, 3))
+def test_a_batch_that_an_empty_segment_cannot_hold(
+    ram_path: Path, before: int, checkpoint: bool
+) -> None:
+    """A crash left it without a frame; it is replaced, and what knows of it finds it still."""
+    path = ram_path / "log"
+    log = open_log(path)
+    fill(log, before)
+    log._writer._roll(0)
+    if checkpoint:
+        log.plan_checkpoint()()
+    segment_count = len(log.segments)
+    log = open_log(path)
+    assert (len(log.segments), log.segments[-1].base_offset) == (segment_count, log.end_offset)
+    fill(log, 1, count=3, size=40_000)
+    for _ in range(2):
+        records = read_all(log)
+        assert [len(r.content) for r in records[-3:]] == [40_000] * 3
+        assert [r.offset for r in records] == list(range(3 * before + 3))
+        assert len({s.base_offset for s in log.segments}) == len(log.segments) == segment_count
+        log = open_log(path)
+        fill(log, 0)
+        assert log.notices == []
+
+
 def test_a_prepared_segment_that_is_too_small(ram_path: Path) -> None:
     """Is discarded for one that holds the batch."""
     log = open_log(ram_path / "log", segment_bytes=4096)
