@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from mq.broker.model import Stats
@@ -44,7 +45,9 @@ class DiskWatch:
         now_s = self._loop.time()
         if now_s - self._checked_s >= _CHECK_S:
             self._checked_s = now_s
-            self.look()
+            # Where it can't be asked, writing finds out what is wrong.
+            with contextlib.suppress(OSError):
+                self.look()
         if self._stats.disk_free_bytes < self._free_bytes_min:
             raise DiskFull(
                 f"{self._stats.disk_free_bytes} bytes are free on the data directory's disk, less "

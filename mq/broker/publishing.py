@@ -105,7 +105,9 @@ class CommitQueue:
                 "max_message_bytes (and SERVER_MAX_RECV_MSG_SIZE)"
             )
         self._check_pending(size)
-        self._shared.disk.check()
+        # Acknowledgements go on: they let retention make room, and take little.
+        if life.hidden_at is None:
+            self._shared.disk.check()
 
     def _check_pending(self, size: int) -> None:
         most = self._shared.config.pending_bytes_max

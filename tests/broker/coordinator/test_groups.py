@@ -19,6 +19,7 @@ from mq.broker.model import ChannelConfig, Durability
 from mq.broker.store import Append
 from mq.errors import (
     DataLoss,
+    DiskFull,
     FailedPrecondition,
     Fenced,
     GroupNotFound,
@@ -108,6 +109,18 @@ async def test_consumers_share_a_channel(start: StartBroker) -> None:
     assert (await take(group, "one")).deliveries == []
     assert await group.ack("one", ranges(one)) == ((0, 4, None),)
     assert group.group.floor == 4
+
+
+async def test_acknowledgements_go_on_while_publishes_are_refused(start: StartBroker) -> None:
+    """With too little room on the disk: they are what lets retention make some."""
+    broker = await start()
+    channel, group = await make(broker, 10)
+    broker.shared.disk._free_bytes_min = 1 << 62
+    with pytest.raises(DiskFull):
+        await publish_batch(channel, b"x")
+    fetched = await take(group)
+    assert await group.ack("c", ranges(fetched)) == ((0, 10, None),)
+    assert group.group.floor == 10
 
 
 async def test_a_waiting_fetch_is_answered_by_a_publish(start: StartBroker) -> None:
