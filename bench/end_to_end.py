@@ -2,7 +2,7 @@
 
 Publisher and subscriber are two processes; both read the machine's monotonic
 clock. The rate is fixed and latencies count from the due time, so that a stall
-shows in every message it delays.
+shows in every message it delays. The device alone is measured beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 from bench import latency
 from bench.context import Context
+from bench.device import paced_syncs
+from bench.environment import fresh_directory
 from bench.mq_bench import Rig, rig
 
 _SIZE = 100
@@ -23,15 +25,22 @@ def measure(context: Context) -> dict[str, Any]:
     Returns:
         ``rates``: for each rate the quantiles, in microseconds, of ``receipt``,
         ``acknowledged`` and ``lag`` (the generator's own), and the histogram of
-        the receipts.
+        the receipts; and ``device``, for each rate what `paced_syncs` returns,
+        measured just after.
     """
-    rates = []
-    with rig(context, workers=2) as one:
+    rates, device = [], []
+    seconds = context.profile.end_to_end_seconds
+    with (
+        rig(context, workers=2) as one,
+        fresh_directory(context.root, "device") as directory,
+    ):
         paced(one, "warm-up", 500, 1.0)
         for rate in context.profile.rates_per_s:
             context.progress(f"end to end: {rate} messages a second")
-            rates.append(paced(one, f"rate-{rate}", rate, context.profile.end_to_end_seconds))
-    return {"rates": rates}
+            rates.append(paced(one, f"rate-{rate}", rate, seconds))
+            context.progress(f"end to end: the device alone, {rate} syncs a second")
+            device.append(paced_syncs(directory, rate, seconds / 3))
+    return {"rates": rates, "device": device}
 
 
 def paced(

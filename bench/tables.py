@@ -117,7 +117,7 @@ def _native(result: Mapping[str, Any]) -> Iterator[Table]:
         "Publish to a waiting pull from Go, from when a message was due",
         "messages a second", *quantiles, "acknowledged p99", "generator's lag p99",
     )  # fmt: skip
-    for one in result["paced"]:
+    for one in result.get("paced", ()):
         table.add_row(
             f"{one['rate_per_s']:,}", *(_median_time(one, "receipt", name) for name in quantiles),
             _median_time(one, "acknowledged", "p99"), _median_time(one, "lag", "p99"),
@@ -178,6 +178,16 @@ def _end_to_end(result: Mapping[str, Any]) -> Iterator[Table]:
             f"{one['rate_per_s']:,}", *(_time(one["receipt"][name]) for name in names),
             _time(one["acknowledged"]["p99"]), _time(one["lag"]["p99"]),
             f"{one['server_cpu']:.0%}",
+        )  # fmt: skip
+    yield table
+    table = _table(
+        "The device alone: append and fdatasync, from when an append was due",
+        "appends a second", *names, "fdatasync p50", "fdatasync p99",
+    )  # fmt: skip
+    for one in result.get("device", ()):
+        table.add_row(
+            f"{one['rate_per_s']:,}", *(_time(one["done"][name]) for name in names),
+            _time(one["sync"]["p50"]), _time(one["sync"]["p99"]),
         )  # fmt: skip
     yield table
 
