@@ -19,7 +19,7 @@ from bench.rounds import interleaved
 from bench.worker import Worker
 
 _SIZE = 100
-_ROUNDS = 3
+_ROUNDS = 5
 _IN_FLIGHT = 64
 # A channel with fewer messages is filled anew each round, to hold no more than it should.
 _KEPT = 1_000_000
@@ -68,9 +68,9 @@ def _publish_and_pull(one: Rig, channel: str, seconds: float, into: dict[str, An
     into["one_p50_us"].append(single["p50_us"])
     seeking = one.workload("pull_anywhere", channel=channel, seconds=seconds / 2)
     into["pull_p50_us"].append(seeking["p50_us"])
-    # Last, and short: it adds some 10^5 messages to what is stored.
+    # Last: it adds some 10^5 messages to what is stored.
     batched = one.workload(
-        "publish_batches", channel=channel, records=500, width=4, size=_SIZE, seconds=seconds / 5
+        "publish_batches", channel=channel, records=500, width=4, size=_SIZE, seconds=seconds / 2
     )
     into["batch_messages_per_s"].append(batched["messages_per_s"])
 
