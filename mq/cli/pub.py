@@ -153,7 +153,7 @@ def _schedule(deliver_after_ms: int | None, expires_after_ms: int | None) -> dic
     if deliver_after_ms and expires_after_ms and expires_after_ms <= deliver_after_ms:
         raise click.UsageError(
             "the messages would expire before they are delivered:"
-            " --expires-after is longer than --deliver-after"
+            " --expires-after has to be longer than --deliver-after"
         )
     return {name: span_ms for name, span_ms in given.items() if span_ms is not None}
 
