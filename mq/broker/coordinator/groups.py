@@ -13,7 +13,7 @@ from mq.broker.coordinator.undertaker import Publishing, Undertaker
 from mq.broker.futures import settle
 from mq.broker.groups.config import GroupConfig
 from mq.broker.groups.group import Group
-from mq.broker.names import check_group_name
+from mq.broker.names import check_channel_name, check_group_name
 from mq.broker.pending import Outcome
 from mq.broker.shared import Shared
 from mq.broker.tasks import Tasks, Turns
@@ -183,6 +183,8 @@ class ChannelGroups:
                 f"dead_letter_channel is {self.channel.name}, the group's own channel: a dead "
                 "letter would come back for ever; name another"
             )
+        if config.dead_letter_channel:
+            check_channel_name(config.dead_letter_channel)
         config.check()
 
     async def delete(self, name: str) -> None:

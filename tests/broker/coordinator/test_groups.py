@@ -507,6 +507,19 @@ async def test_dead_letters_to_its_own_channel_are_refused(start: StartBroker) -
         await groups.configure(group, GroupConfig(dead_letter_channel="jobs"))
 
 
+async def test_dead_letters_to_what_can_be_no_channel_are_refused(start: StartBroker) -> None:
+    """They would wait for ever, and nobody but the broker's log would tell."""
+    broker = await start()
+    channel, group = await make(broker)
+    groups = await broker.groups.of(channel)
+    nowhere = GroupConfig(dead_letter_channel="no such name!")
+    with pytest.raises(InvalidArgument, match="can't be a channel name"):
+        await groups.create("others", nowhere, 0)
+    with pytest.raises(InvalidArgument, match="can't be a channel name"):
+        await groups.configure(group, nowhere)
+    assert [runner.name for runner in groups.runners] == ["workers"]
+
+
 async def test_deleting_a_channel_deletes_its_groups(start: StartBroker) -> None:
     """A channel of the same name begins without any."""
     broker = await start()
