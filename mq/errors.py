@@ -9,6 +9,7 @@ the same numbers, as the broker did. This module imports no gRPC.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -264,6 +265,10 @@ _BY_CODE = {
 }
 
 
+# What gRPC's core says, without a reason, of a call that is over the broker's limit.
+_CALL_TOO_LARGE = re.compile(r"SERVER: Received message larger than max \((\d+) vs\. (\d+)\)")
+
+
 def from_status(code: str, message: str, metadata: Mapping[str, str]) -> MQError:
     """Rebuild the broker's exception from a gRPC status.
 
@@ -276,6 +281,11 @@ def from_status(code: str, message: str, metadata: Mapping[str, str]) -> MQError
         The exception named by ``mq-reason``, or by the code where that is absent.
     """
     cls = _BY_REASON.get(metadata.get(REASON_KEY, ""), _BY_CODE.get(code, Internal))
+    if cls is ResourceExhausted and (sizes := _CALL_TOO_LARGE.match(message)):
+        return MessageTooLarge(
+            f"a call of {sizes[1]} bytes is over the broker's max_recv_bytes, {sizes[2]}: send "
+            "less at a time, or raise it"
+        )
     details = {}
     for name in cls.detail_fields:
         value = metadata.get(DETAIL_PREFIX + name.replace("_", "-"), "")

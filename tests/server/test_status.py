@@ -7,7 +7,7 @@ import pytest
 
 from mq import errors
 from mq.errors import DataLoss, Internal, MQError, from_status
-from mq.server.status import CODE_NAMES, CODES, to_status
+from mq.server.status import CODE_NAMES, CODES, to_status, too_large
 
 
 def test_codes_are_grpcs() -> None:
@@ -32,6 +32,14 @@ def test_every_error_survives_the_trip(cls: type[MQError]) -> None:
     assert rebuilt.reason == error.reason
     assert rebuilt.message == "what to do"
     assert rebuilt.details() == error.details()
+
+
+def test_an_oversize_call_is_told_as_one() -> None:
+    """Its answer has no reason, as gRPC's core gives it; a program gets the class all the same."""
+    status = too_large(5_000_032, 4_194_304)
+    rebuilt = from_status(CODE_NAMES[status.code], status.message, dict(status.metadata))
+    assert type(rebuilt) is errors.MessageTooLarge
+    assert "5000032 bytes is over the broker's max_recv_bytes, 4194304" in rebuilt.message
 
 
 def test_a_long_message_is_cut() -> None:
