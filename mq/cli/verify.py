@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(
     epilog=examples(
         "mq verify /var/lib/mq",
-        "mq verify /backup/mq --json > report.json",
+        "mq verify /var/lib/mq --json > report.json",
         "mq verify /var/lib/mq --quiet && mq serve --data-dir /var/lib/mq",
         "mq verify /var/lib/mq --repair",
         "mq verify /var/lib/mq --repair --yes",

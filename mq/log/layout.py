@@ -64,6 +64,12 @@ def read_format(files: Files, path: Path) -> int:
         found = values["format"]
     except FileNotFoundError:
         path.stat()
+        within = sorted(each.parent.name for each in path.glob(f"data-*/{FORMAT_NAME}"))
+        if within:
+            raise DataDirError(
+                f"{path} is a backup, not an mq data directory; name the one that is in it, "
+                f"{path / within[-1]}"
+            ) from None
         raise DataDirError(
             f"{path} is not an mq data directory (no {FORMAT_NAME}); name the one that the broker "
             "is given with --data-dir"

@@ -429,13 +429,13 @@ def test_directories_that_cannot_be_used(source: Path, ram_path: Path) -> None:
         (source / "b", "one another"),
         (ram_path, "one another"),
         (full, "is no backup"),
+        (full / "letter", "is not a directory"),
+        (ram_path / "no" / "b", "no directory .*/no to make b in"),
     ):
         with pytest.raises(DataDirError, match=why):
             run(source, destination)
     with pytest.raises(DataDirError, match="not an mq data directory"):
         run(full, ram_path / "b")
-    with pytest.raises(FileNotFoundError):
-        run(source, ram_path / "no" / "b")
     with pytest.raises(DataDirError, match="no complete backup"):
         run(source, ram_path / "b", previous=full)
     assert sorted(p.name for p in full.iterdir()) == ["letter"]
@@ -444,6 +444,8 @@ def test_directories_that_cannot_be_used(source: Path, ram_path: Path) -> None:
     (other / "format.json").write_text('{"format": 1, "id": "y"}\n')
     with pytest.raises(DataDirError, match="another data directory"):
         run(other, ram_path / "b")
+    with pytest.raises(DataDirError, match=r"is a backup.*/b/data-1"):
+        run(ram_path / "b", ram_path / "of-a-backup")
     lock = FAST_FILES.lock(ram_path / "b" / "backup.lock")
     with pytest.raises(DataDirError, match="is running"):
         run(source, ram_path / "b")

@@ -124,7 +124,7 @@ def back_up(
     read_format(files, source)
     _check_apart(source, destination)
     earlier = [] if previous is None else [_earlier(files, previous)]
-    make_directory(files, destination)
+    _make_destination(files, destination)
     names = files.list(destination)
     strange = [name for name in names if name not in _OURS and not is_tree(name)]
     if strange:
@@ -146,6 +146,18 @@ def _check_apart(source: Path, destination: Path) -> None:
         raise DataDirError(
             f"{destination} and {source} can't be in one another; name a directory elsewhere"
         )
+
+
+def _make_destination(files: Files, destination: Path) -> None:
+    try:
+        make_directory(files, destination)
+    except FileNotFoundError:
+        raise DataDirError(
+            f"there is no directory {destination.parent} to make {destination.name} in; mount "
+            "or make it first"
+        ) from None
+    except FileExistsError:
+        raise DataDirError(f"{destination} is not a directory; name another") from None
 
 
 def _lock(files: Files, destination: Path) -> Handle:
