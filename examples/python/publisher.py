@@ -35,7 +35,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--channel", default="greetings", help="the channel to publish to")
     parser.add_argument("--text", default="hello", help="what each message begins with")
     parser.add_argument("--count", type=int, default=1000, help="how many, at least one")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.count < 1:
+        parser.error("--count is at least one")
+    return options
 
 
 if __name__ == "__main__":
