@@ -16,7 +16,14 @@ from mq.client.outgoing import Handle, OutgoingBatch
 from mq.client.producer_core import ProducerCore, ProducerOptions
 from mq.client.types import Receipt
 from mq.client.window import Delivery
-from mq.errors import Cancelled, FailedPrecondition, Internal, MQError, Overloaded
+from mq.errors import (
+    Cancelled,
+    FailedPrecondition,
+    Internal,
+    MQError,
+    Overloaded,
+    Unavailable,
+)
 
 
 class PendingReceipt(Handle):
@@ -53,6 +60,8 @@ class AsyncProducer:
         self._core = ProducerCore(channel, options, PendingReceipt)
         self._append = self._core.append
         self._calls: dict[asyncio.Task[None], PendingCall] = {}
+        # That of a publish which waits for it itself.
+        self._alone: PendingCall | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting_senders: list[asyncio.Future[None]] = []
         self._closed = False
@@ -120,7 +129,40 @@ class AsyncProducer:
             TypeError: Something is not bytes.
             MQError: It was not acknowledged.
         """
+        if self._core.idle:
+            return await self._publish_alone(content, key, headers)
         return await (await self._append_or_wait(content, key, headers))
+
+    async def _publish_alone(
+        self, content: BytesLike, key: BytesLike | None, headers: HeadersLike | None
+    ) -> Receipt:
+        """With nothing else under way: the caller waits for the call itself, not for a task."""
+        record = to_bytes(content), to_key(key), encode_headers(headers)
+        handle = self._append_record(*record, begin=False)
+        assert handle is not None, "an empty buffer has room"
+        for delivery, call in self._begin():
+            if delivery.batch is handle._batch:  # noqa: SLF001
+                self._alone = call
+                await self._deliver_alone(delivery, call)
+            else:
+                self._start(delivery, call)
+        return await handle
+
+    async def _deliver_alone(self, delivery: Delivery, call: PendingCall) -> None:
+        try:
+            await self._deliver(delivery, call)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                return  # the call was, by abort(): the batch knows
+            # It may be stored, and those behind it wait to know: send it again.
+            error = Unavailable("whoever published it was cancelled")
+            self._core.failed(delivery, error, asyncio.get_running_loop().time())
+            if not self._closed:
+                self._pump()
+            raise
+        finally:
+            self._alone = None
 
     async def _append_or_wait(
         self, content: BytesLike, key: BytesLike | None, headers: HeadersLike | None
@@ -164,12 +206,15 @@ class AsyncProducer:
             )
         return handle
 
-    def _append_record(self, content: bytes, key: bytes, headers: bytes) -> PendingReceipt | None:
+    def _append_record(
+        self, content: bytes, key: bytes, headers: bytes, *, begin: bool = True
+    ) -> PendingReceipt | None:
         if self._closed:
             raise FailedPrecondition("the producer is closed: make a new one")
         loop = asyncio.get_running_loop()
         handle = self._core.append_record(content, key, headers, loop.time())
-        if handle is None or handle._index == 0:  # noqa: SLF001 - a batch was filled or begun
+        # A batch was filled or begun.
+        if begin and (handle is None or handle._index == 0):  # noqa: SLF001
             self._pump()
         return handle
 
@@ -182,8 +227,19 @@ class AsyncProducer:
 
     def _pump(self) -> None:
         """Start all calls that may go now, and see to it that the next one isn't missed."""
+        for delivery, call in self._begin():
+            self._start(delivery, call)
+
+    def _start(self, delivery: Delivery, call: PendingCall) -> None:
+        task = asyncio.get_running_loop().create_task(self._deliver(delivery, call))
+        self._calls[task] = call
+        task.add_done_callback(self._calls.pop)
+
+    def _begin(self) -> list[tuple[Delivery, PendingCall]]:
+        """All calls that may go now, to be waited for; and the timer for the next one."""
         loop = asyncio.get_running_loop()
         now = loop.time()
+        begun = []
         while (delivery := self._core.next_delivery(now)) is not None:
             timeout_s = self._core.call_timeout_s(delivery, now)
             try:
@@ -191,10 +247,9 @@ class AsyncProducer:
             except MQError as error:
                 self._core.failed(delivery, error, now)
                 continue
-            task = loop.create_task(self._deliver(delivery, call))
-            self._calls[task] = call
-            task.add_done_callback(self._calls.pop)
+            begun.append((delivery, call))
         self._set_timer(loop)
+        return begun
 
     async def _deliver(self, delivery: Delivery, call: PendingCall) -> None:
         clock = asyncio.get_running_loop().time
@@ -290,6 +345,8 @@ class AsyncProducer:
         for task, call in self._calls.items():
             task.cancel()
             call.cancel()  # the task may not have begun, and then wouldn't pass it on
+        if self._alone is not None:
+            self._alone.cancel()
         self._wake_senders()
 
     async def __aenter__(self) -> Self:

@@ -82,6 +82,11 @@ class ProducerCore(Generic[H]):
 
     # ---- Sending ----------------------------------------------------------
 
+    @property
+    def idle(self) -> bool:
+        """Whether no message waits, and none is on its way."""
+        return self._window.idle and self._accumulator.oldest_created_s is None
+
     def next_delivery(self, now: float) -> Delivery | None:
         """The next call to make, its request encoded; None until something happens."""
         self._expire(now)

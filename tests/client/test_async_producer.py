@@ -306,3 +306,33 @@ async def test_a_call_cancelled_on_the_way_is_repeated(
     """CANCELLED by the other side is no decision of the caller's."""
     fake.fail(PUBLISH_BATCH, Fault(carry_out=True, code=grpc.StatusCode.CANCELLED))
     assert (await client.publish("orders", b"x")).duplicate
+
+
+async def test_a_lone_publish_that_is_cancelled_holds_nobody_up(
+    client: mq.AsyncClient, fake: FakeServer
+) -> None:
+    """It is stored all the same, once, and before those that were published after it."""
+    gate = fake.hold(PUBLISH_BATCH)
+    alone = asyncio.ensure_future(client.publish("orders", b"cancelled"))
+    await asyncio.to_thread(fake.wait_for_calls, PUBLISH_BATCH, 1)
+    later = asyncio.ensure_future(client.publish("orders", b"later"))
+    await asyncio.sleep(0)
+    alone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await alone
+    gate.set()
+    assert (await later).offset == 1
+    assert fake.stored("orders") == [b"cancelled", b"later"]
+
+
+async def test_a_lone_publish_is_told_of_the_end(fake: FakeServer) -> None:
+    """Its client is closed around it: an error, and not a cancellation."""
+    client = mq.AsyncClient(fake.target, timeout_s=20)
+    fake.hold(PUBLISH_BATCH)
+    alone = asyncio.ensure_future(client.publish("orders", b"x"))
+    await asyncio.to_thread(fake.wait_for_calls, PUBLISH_BATCH, 1)
+    publisher = client._publishers["orders", None]
+    publisher.abort()
+    with pytest.raises(mq.Cancelled):
+        await alone
+    await client.close()
