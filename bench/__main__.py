@@ -24,7 +24,7 @@ _SECTIONS = (
     "peers", "fronts", "native", "durability", "append", "pull", "end_to_end", "recovery", "scale",
     "cold_replay", "dirty_files", "groups",
 )  # fmt: skip
-_LONG_ONLY = ("fronts", "native", "durability")
+_LONG_ONLY = ("fronts", "native", "durability", "groups")
 _QUICK_SECTIONS = tuple(name for name in _SECTIONS if name not in _LONG_ONLY)
 # Of tables where there is no terminal to ask.
 _WIDTH = 140
