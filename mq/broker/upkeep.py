@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol, cast
 
@@ -12,7 +13,7 @@ from mq.broker.life import Life, State
 from mq.broker.model import ChannelMeta
 from mq.broker.publishing import CommitQueue
 from mq.broker.shared import Shared
-from mq.errors import MQError, OffsetOutOfRange
+from mq.errors import DiskFull, MQError, OffsetOutOfRange
 from mq.log.retention import Removal, SegmentFacts, choose
 
 
@@ -140,12 +141,33 @@ class Upkeep:
 
     def _remove(self, before: int | None, *, dry_run: bool) -> list[Removal]:
         """In a committer thread: choose, and remove unless it is a dry run."""
+        if dry_run:
+            return self._trim(before, dry_run=True)
+        removals: list[Removal] = []
+        try:
+            self._roll(before)
+        except DiskFull:
+            # What is sealed goes all the same, and makes room for what isn't.
+            removals = self._trim(before)
+            if not removals:
+                raise
+            with suppress(DiskFull):
+                self._roll(before)
+        return removals + self._trim(before)
+
+    def _roll(self, before: int | None) -> None:
+        """Seal the active segment if it could go then, or is of an age to be sealed."""
+        log, age_ns = self._life.log, self._life.meta.config.roll_age_ns
+        assert log is not None, "the log stays open while work waits for it"
+        if before is None:
+            if age_ns:
+                log.roll_aged(age_ns)
+        elif before >= log.end_offset:
+            log.roll_aged(0)
+
+    def _trim(self, before: int | None, *, dry_run: bool = False) -> list[Removal]:
         log, config = self._life.log, self._life.meta.config
         assert log is not None, "the log stays open while work waits for it"
-        if not dry_run and (before is None or before >= log.end_offset):
-            age_ns = config.roll_age_ns if before is None else 0
-            if age_ns or before is not None:
-                log.roll_aged(age_ns)
         facts = [
             SegmentFacts(
                 s.base_offset,

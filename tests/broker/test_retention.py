@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 
 import pytest
@@ -10,9 +12,11 @@ import pytest
 from mq.broker.broker import Broker
 from mq.broker.channel import Channel
 from mq.broker.model import ChannelConfig
-from mq.errors import OffsetOutOfRange
+from mq.errors import DiskFull, OffsetOutOfRange
+from mq.log.files import Handle
 from tests.broker.conftest import StartBroker
 from tests.broker.help import log_of, publish, publish_batch, read
+from tests.log.seams import UnsyncedFiles
 
 SEGMENT = 1 << 16
 
@@ -102,6 +106,62 @@ async def test_purging_up_to_the_end_empties_the_channel(start: StartBroker) -> 
     assert await publish(channel, b"x") == 3
     with pytest.raises(OffsetOutOfRange):
         await channel.upkeep.purge(5, dry_run=False)
+
+
+class NoRoomFiles(UnsyncedFiles):
+    """Has room for small files, and not for another segment, while it is full."""
+
+    full = False
+
+    def allocate(self, handle: Handle, length: int) -> None:
+        """See `Files`."""
+        if self.full and length > self.size(handle):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(handle.path))
+        super().allocate(handle, length)
+
+
+async def fill_up(channel: Channel) -> None:
+    """Publish until the next segment finds no room."""
+    for _ in range(100):
+        try:
+            await fill(channel, 1)
+        except DiskFull:
+            return
+    pytest.fail("the disk is not full")
+
+
+async def test_purging_makes_room_on_a_full_disk(start: StartBroker) -> None:
+    """What is sealed goes, though there is no room for another active segment."""
+    files = NoRoomFiles()
+    broker = await start(files, segment_bytes=SEGMENT)
+    channel = await broker.channels.create("a", ChannelConfig())
+    await fill(channel, 20)
+    files.full = True
+    await fill_up(channel)
+    end = channel.durable_offset
+    active = log_of(channel).segments[-1].base_offset
+    removals = await channel.upkeep.purge(end, dry_run=False)
+    assert removals[-1].segment.end_offset == channel.log_start_offset == active
+    with pytest.raises(DiskFull):
+        await channel.upkeep.purge(end, dry_run=False)
+    files.full = False
+    await channel.upkeep.purge(end, dry_run=False)
+    assert channel.log_start_offset == channel.durable_offset == end
+
+
+async def test_what_is_too_old_goes_from_a_full_disk(start: StartBroker) -> None:
+    """Though the active segment, which is old too, can't be sealed."""
+    now = [10**18]
+    files = NoRoomFiles()
+    broker = await start(files, segment_bytes=SEGMENT, clock_ns=lambda: now[0])
+    channel = await broker.channels.create("a", ChannelConfig(retention_ms=1000))
+    await fill(channel, 20)
+    files.full = True
+    await fill_up(channel)
+    active = log_of(channel).segments[-1].base_offset
+    now[0] += 10**10
+    assert await channel.upkeep.purge(None, dry_run=False)
+    assert channel.log_start_offset == active
 
 
 async def test_retention_goes_on_over_a_restart(start: StartBroker) -> None:
