@@ -24,7 +24,7 @@ from mq.log.backup.manifest import (
     is_tree,
     read_manifest,
 )
-from mq.log.backup.transfer import crc_of, make_directory, remove_tree
+from mq.log.backup.transfer import crc_of, make_directory, make_top_directory, remove_tree
 from mq.log.backup.tree import Counts, Earlier, Tree
 from mq.log.files import OS_FILES, Files, Handle
 from mq.log.layout import (
@@ -124,7 +124,7 @@ def back_up(
     read_format(files, source)
     _check_apart(source, destination)
     earlier = [] if previous is None else [_earlier(files, previous)]
-    _make_destination(files, destination)
+    make_top_directory(files, destination)
     names = files.list(destination)
     strange = [name for name in names if name not in _OURS and not is_tree(name)]
     if strange:
@@ -146,18 +146,6 @@ def _check_apart(source: Path, destination: Path) -> None:
         raise DataDirError(
             f"{destination} and {source} can't be in one another; name a directory elsewhere"
         )
-
-
-def _make_destination(files: Files, destination: Path) -> None:
-    try:
-        make_directory(files, destination)
-    except FileNotFoundError:
-        raise DataDirError(
-            f"there is no directory {destination.parent} to make {destination.name} in; mount "
-            "or make it first"
-        ) from None
-    except FileExistsError:
-        raise DataDirError(f"{destination} is not a directory; name another") from None
 
 
 def _lock(files: Files, destination: Path) -> Handle:

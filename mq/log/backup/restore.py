@@ -11,7 +11,7 @@ from crc32c import crc32c
 
 from mq.errors import DataDirError
 from mq.log.backup.manifest import FileEntry, read_manifest
-from mq.log.backup.transfer import make_directory
+from mq.log.backup.transfer import make_directory, make_top_directory
 from mq.log.envelope import parse_segment_footer
 from mq.log.files import OS_FILES, Files, Handle
 from mq.log.filewalk import WINDOW_BYTES
@@ -68,7 +68,7 @@ def restore(
         OSError: The backup can't be read, or the directory not written.
     """
     manifest = read_manifest(files, backup)
-    make_directory(files, directory)
+    make_top_directory(files, directory)
     if set(files.list(directory)) - {"lost+found"}:
         raise DataDirError(
             f"{directory} has files in it; name an empty or new directory, or remove what an "

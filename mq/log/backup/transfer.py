@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
+from mq.errors import DataDirError
 from mq.log.files import Files
 from mq.log.filewalk import WINDOW_BYTES, FileReader
 from mq.log.format import FOOTER_BYTES, HEADER_BYTES
@@ -107,6 +108,23 @@ def make_directory(files: Files, path: Path) -> None:
     except FileExistsError:
         if path.is_symlink() or not path.is_dir():
             raise
+
+
+def make_top_directory(files: Files, path: Path) -> None:
+    """Make the directory that a caller named, unless it is there; not the one above it.
+
+    Raises:
+        DataDirError: There is none above it, or it is something else.
+        OSError: It can't be made.
+    """
+    try:
+        make_directory(files, path)
+    except FileNotFoundError:
+        raise DataDirError(
+            f"there is no directory {path.parent} to make {path.name} in; mount or make it first"
+        ) from None
+    except FileExistsError:
+        raise DataDirError(f"{path} is not a directory; name another") from None
 
 
 def remove_tree(files: Files, path: Path) -> None:
