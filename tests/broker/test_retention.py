@@ -16,7 +16,7 @@ from mq.errors import DiskFull, OffsetOutOfRange
 from mq.log.files import Handle
 from tests.broker.conftest import StartBroker
 from tests.broker.help import log_of, publish, publish_batch, read
-from tests.log.seams import UnsyncedFiles
+from tests.log.batches import UnsyncedFiles
 
 SEGMENT = 1 << 16
 
