@@ -460,7 +460,7 @@ def test_a_restore_needs_an_empty_directory_and_a_sound_backup(
     run(source, ram_path / "b", files=NoLinks())
     with pytest.raises(DataDirError, match="has files in it"):
         restore(ram_path / "b", source, files=FAST_FILES)
-    with pytest.raises(DataDirError, match="no directory .*/no to make r in"):
+    with pytest.raises(DataDirError, match=r"no directory .*/no to make r in"):
         restore(ram_path / "b", ram_path / "no" / "r", files=FAST_FILES)
     with pytest.raises(DataDirError, match="is not a directory"):
         restore(ram_path / "b", ram_path / "b" / "manifest.json", files=FAST_FILES)
