@@ -17,10 +17,10 @@ from mq.broker.inforce import in_force
 from mq.broker.model import ChannelMeta
 from mq.broker.shared import Shared
 from mq.broker.threads import stopping_error
-from mq.errors import ChannelFailed, ChannelNotFound, MQError, Overloaded
+from mq.errors import ChannelFailed, ChannelNotFound, MQError, Overloaded, ResourceExhausted
 from mq.log.log import Log
 
-# How long nobody tries again to open a log for which descriptors or memory were missing.
+# How long nobody tries again to open a log for which descriptors, memory or room were missing.
 _AGAIN_S = 1.0
 
 
@@ -28,7 +28,7 @@ class State(enum.Enum):
     """Whether a channel's log is open. DELETED and FAILED are final.
 
     But a channel that could not be deleted after all is FAILED, and one that was
-    not opened for want of descriptors or memory is FAILED for a moment only.
+    not opened for want of descriptors, memory or room is FAILED for a moment only.
     """
 
     CLOSED = enum.auto()
@@ -206,7 +206,7 @@ class Life:
         elif isinstance(outcome, Log):
             self.state, self.log, self.seen = State.OPEN, outcome, True
             self.refresh()
-        elif isinstance(outcome, Overloaded):
+        elif isinstance(outcome, ResourceExhausted):
             self.state, self.reason = State.FAILED, outcome.message
             self._again_from_s = self._shared.loop.time() + _AGAIN_S
         else:

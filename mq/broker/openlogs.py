@@ -11,7 +11,7 @@ from pathlib import Path
 from mq.broker.life import Life, State
 from mq.broker.shared import Shared
 from mq.broker.threads import stopping_error
-from mq.errors import ChannelFailed, MQError, Overloaded
+from mq.errors import ChannelFailed, MQError, ResourceExhausted
 from mq.log.cache import SegmentCache
 from mq.log.files import Files
 from mq.log.log import Log
@@ -60,7 +60,7 @@ class OpenLogs:
         if isinstance(outcome, Log):
             for notice in outcome.notices:
                 events.warning("recovered", channel=name, notice=notice)
-        elif isinstance(outcome, Overloaded):
+        elif isinstance(outcome, ResourceExhausted):
             events.warning("channel_not_opened", channel=name, reason=str(outcome))
         else:
             events.error("channel_failed", channel=name, reason=str(outcome))

@@ -18,6 +18,7 @@ _READ_THREADS = 4
 _UPKEEP_PAUSE_S = 1.0
 # What another try finds again, when others have given it back.
 _NO_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 T = TypeVar("T")
 
 
@@ -26,10 +27,12 @@ def stopping_error() -> Unavailable:
     return Unavailable("the broker is stopping; try again in a moment")
 
 
-def lacks_resources(error: BaseException) -> Overloaded | None:
-    """What a call is told for which descriptors or memory were missing; None: another error."""
+def lacks_resources(error: BaseException) -> Overloaded | DiskFull | None:
+    """What a call is told that lacked room, descriptors or memory; None: another error."""
     if isinstance(error, OSError) and error.errno in _NO_RESOURCES:
         return Overloaded(f"{error}; try again, or raise the limit that was met")
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return DiskFull(f"no room left on the device ({error}): make some, then try again")
     return None
 
 
@@ -125,7 +128,7 @@ class Threads:
         try:
             return await self._loop.run_in_executor(self._io, call)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in _NO_ROOM:
                 raise DiskFull(f"no room left on the device: {what}") from error
             if lacks_resources(error) is not None:
                 raise Overloaded(f"{what}: {lacks_resources(error)}") from error

@@ -21,7 +21,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> GatedFiles:
     return GatedFiles(monkeypatch)
 
 
-@pytest.mark.parametrize("code", (errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+@pytest.mark.parametrize("code", (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC))
 async def test_a_channel_opens_once_there_are_some_again(
     start: StartBroker, files: GatedFiles, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
