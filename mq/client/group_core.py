@@ -177,8 +177,9 @@ class GroupCore:
         return GroupCall(invoke, now, self.epoch, settlement)
 
     def _new_extend_call(self, now: float) -> GroupCall | None:
-        if self.options.work_limit_s is not None:
-            self._holding.let_go(now - self.options.work_limit_s)
+        limit_s = self.options.work_limit_s
+        if limit_s is not None and self._holding.let_go(now - limit_s):
+            self._stand_back(now)
         parcels, ranges = self._holding.to_extend()
         if not parcels:
             return None
@@ -195,6 +196,13 @@ class GroupCore:
         invoke = Invoke(EXTEND, request.SerializeToString(), self.options.call_timeout_s)
         self._extend_call = GroupCall(invoke, now, self.epoch, parcels=parcels)
         return self._extend_call
+
+    def _stand_back(self, now: float) -> None:
+        """Leave to others what nobody here takes; what was let go as well, if it comes back."""
+        for portion in self._supply.take_all():
+            self.settle(portion, Verb.RELEASE, now)
+        self._fetch_call = None
+        self._fetching.forget_caller()
 
     def _new_fetch_call(self, now: float) -> GroupCall:
         wait_ms = self._fetching.wait_ms(now)
@@ -491,9 +499,8 @@ class GroupCore:
             The fetch that is under way, to be cancelled.
         """
         self.stopped = True
-        for portion in self._supply.take_all():
-            self.settle(portion, Verb.RELEASE, now)
-        call, self._fetch_call = self._fetch_call, None
+        call = self._fetch_call
+        self._stand_back(now)
         return call
 
     def goodbye(self) -> Invoke:

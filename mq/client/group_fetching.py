@@ -30,6 +30,10 @@ class Fetching:
         self._asked = True
         self._caller_waits = not got
 
+    def forget_caller(self) -> None:
+        """The caller works for too long: nothing is fetched before it asks again."""
+        self._asked = self._caller_waits = False
+
     def wants_more(self, buffered: int) -> bool:
         """Whether to fetch, with so many messages at hand."""
         if self.idle or not self._asked:

@@ -102,13 +102,19 @@ class Holding:
             self._leases.popleft()
         return self._leases[0].until_s if self._leases else None
 
-    def let_go(self, handed_before_s: float) -> None:
-        """Prolong no more what was handed out before then, and is still worked on."""
+    def let_go(self, handed_before_s: float) -> bool:
+        """Prolong no more what was handed out before then, and is still worked on.
+
+        Returns:
+            Whether there was something.
+        """
+        out_before = self.out
         for parcel in list(self._parcels):
             if parcel.cursor and parcel.handed_s < handed_before_s:
                 for start, end, state in list(parcel.runs(0, parcel.cursor)):
                     if state == HELD:
                         self.settle(parcel, start, end, LET_GO)
+        return self.out < out_before
 
     def to_extend(self) -> tuple[list[Parcel], list[tuple[int, int]]]:
         """What to prolong next: parcels, and all the offsets of them that are held.

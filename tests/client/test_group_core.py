@@ -433,6 +433,19 @@ def test_what_is_worked_on_for_too_long_is_let_go() -> None:
         settlement.check(1, 2)
 
 
+def test_who_works_for_too_long_leaves_the_rest_to_others() -> None:
+    """Nothing is kept in the buffer or fetched, the message let go least of all, till it asks."""
+    broker, core = world(6, lease_ms=1000, work_limit_s=10.0, max_records=4)
+    take(core, broker, 1)
+    while broker.now_s < 12:
+        broker.pass_time(broker.now_s + 0.1)
+        exchange(core, broker)
+    assert core.stats.outstanding == 0
+    other = broker.core("two", backoff=STEADY, prefetch=False, max_records=3)
+    assert sorted(offsets(take(other, broker, 3))) == [0, 1, 2]
+    assert offsets(take(core, broker, 3)) == [3, 4, 5]
+
+
 def test_a_lease_that_ran_out_here_is_in_doubt() -> None:
     """A consumer that was asleep asks before it hands out what it had."""
     broker, core = world(3, lease_ms=1000, prefetch=False)
