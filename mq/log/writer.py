@@ -24,7 +24,7 @@ from mq.log.envelope import (
     encode_segment_footer,
     encode_segment_header,
 )
-from mq.log.files import Files, Handle
+from mq.log.files import ZERO_AHEAD_BYTES, Files, Handle
 from mq.log.format import (
     FOOTER_BYTES,
     HEADER_BYTES,
@@ -93,6 +93,8 @@ class Writer:
         self.active: Opened | None = None
         if view.segments and not view.segments[-1].sealed:
             self.active = view.segments[-1].opened
+        # Where the blocks of the active segment begin that were never written.
+        self._zeroed_through = self._data_end()
         self.last_append_time_ns = last_append_time_ns
         self.read_only_reason: str | None = None
         self.since_checkpoint_bytes = 0
@@ -115,6 +117,11 @@ class Writer:
                 group.results.append(error)
         self._flush(group)
         return group.results
+
+    def _data_end(self) -> int:
+        if self.active is None:
+            return 0
+        return self._files.data_end(self.active.handle, self.end.position)
 
     def _begin_group(self, group: Group) -> None:
         limit = seed = 0
@@ -169,9 +176,14 @@ class Writer:
             return None
         assert self.active is not None, "frames without a segment"
         start, end = group.start.position, group.end.position
-        failure = None
+        failure: MQError | None = None
         try:
+            if end > self._zeroed_through:
+                self._zero_ahead(self.active, start, end)
             self._files.write(self.active.handle, group.buffers, start)
+        except ChannelReadOnly as error:
+            failure = error
+            group.fail(error)
         except OSError as error:
             failure = self._refusal("a write failed", error)
             # Nothing of it may be found after a restart.
@@ -188,6 +200,22 @@ class Writer:
             self.last_append_time_ns = group.append_time_ns
             self.end = group.end
         return failure
+
+    def _zero_ahead(self, active: Opened, start: int, end: int) -> None:
+        """Write, and sync, the blocks that frames are about to be written to, and some more.
+
+        The first write to a block that is only allocated is durable once the file
+        system's journal has noted it. If the journal has failed, ext4 tells a
+        ``fdatasync`` of nothing, and the block reads as zeros after the next mount.
+        To a block that was written before, a frame is data and nothing else.
+        """
+        end = min(self.view.segments[-1].capacity_bytes, end + ZERO_AHEAD_BYTES)
+        self._files.write_zeros(active.handle, max(start, self._zeroed_through), end)
+        try:
+            self._files.sync_data(active.handle)
+        except OSError as error:
+            raise self.fail(f"a sync failed: {error}") from error
+        self._zeroed_through = end
 
     def fits(self, size_bytes: int) -> bool:
         """See `Log.fits`."""
@@ -383,6 +411,7 @@ class Writer:
         active = Opened(handle, mapped, SparseIndex(), segment.seed, segment.damage)
         segment.opened = self.active = active
         self.end = Bound(base, HEADER_BYTES)
+        self._zeroed_through = self._data_end()
         self.view = View((*segments, segment), self.end)
         if segments:
             # From then on, a last segment that is missing is missed.

@@ -23,7 +23,9 @@ from mq.errors import (
     SequenceTooOld,
     Unavailable,
 )
+from mq.log import files as files_module
 from mq.log import group as group_module
+from mq.log import writer as writer_module
 from mq.log.checkpoint import Checkpoint
 from mq.log.files import Files, Handle
 from mq.log.format import (
@@ -541,8 +543,12 @@ def test_a_late_checkpoint(ram_path: Path) -> None:
     assert contents(log) == before
 
 
-def test_a_restart_scans_from_the_checkpoint(ram_path: Path) -> None:
+def test_a_restart_scans_from_the_checkpoint(
+    ram_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What lies before is not read, however much it is."""
+    for module in (files_module, writer_module):
+        monkeypatch.setattr(module, "ZERO_AHEAD_BYTES", 4096)
 
     class Counting(UnsyncedFiles):
         read_bytes = 0

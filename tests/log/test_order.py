@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
+from mq.log import writer as writer_module
 from mq.log.files import Files, Handle
 from mq.log.format import HEADER_BYTES
-from tests.log.batches import append, fill, open_log
+from tests.log.batches import append, fill, open_log, read_all
 
 FIRST = "00000000000000000000.seg"
 
@@ -122,6 +125,33 @@ def test_a_group_is_synced_before_it_is_durable(tmp_path: Path) -> None:
     log.sync()
     assert files.calls == [Call("sync", FIRST)]
     assert log.durable_offset == 3
+
+
+def test_a_block_is_written_and_synced_before_a_frame_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only data is left to sync then, nothing that a journal has to note; after a restart too."""
+
+    class Unwritten(NotingFiles):
+        def data_end(self, handle: Handle, position: int) -> int:
+            """What is only allocated begins just there."""
+            return position
+
+    monkeypatch.setattr(writer_module, "ZERO_AHEAD_BYTES", 8192)
+    files = Unwritten()
+    log = open_log(tmp_path, files=files)
+    fill(log, 1, count=1, size=3000)
+    for _ in range(2):
+        files.calls.clear()
+        fill(log, 8, count=1, size=3000)
+        # Each frame, and what is written ahead of some, is followed by a sync.
+        found = kinds(files.calls)
+        assert found == ["write", "sync"] * (len(found) // 2)
+        assert 8 + 2 <= len(found) // 2 < 8 + 8
+        log = open_log(tmp_path)
+        assert [r.offset for r in read_all(log)] == list(range(log.durable_offset))
+        files = Unwritten()
+        log = open_log(tmp_path, files=files)
 
 
 def test_an_opened_segment_is_synced_before_it_is_read(tmp_path: Path) -> None:
