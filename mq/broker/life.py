@@ -59,9 +59,8 @@ class Life:
         state: Whether the log is open.
         log: The log while it is open, else None.
         reason: Why it is FAILED, or why its log takes no publishes, or None.
-        log_start_offset: The first offset that can be read; like the next three
+        durable_offset: One past the last record that may be read; like the next two
             as last seen, true while the log is closed too, once it was open.
-        durable_offset: One past the last record that may be read.
         end_offset: One past the last record written.
         last_append_time_ns: Unix nanoseconds; 0 before the first.
         seen: Whether the log was open once.
@@ -75,7 +74,7 @@ class Life:
         self.state = State.CLOSED
         self.log: Log | None = None
         self.reason: str | None = None
-        self.log_start_offset = 0
+        self._log_start_offset = 0
         self.durable_offset = 0
         self.end_offset = 0
         self.last_append_time_ns = 0
@@ -142,12 +141,17 @@ class Life:
         if self._shared.loop.time() >= again_s:
             self.state, self.reason, self._again_from_s = State.CLOSED, None, None
 
+    @property
+    def log_start_offset(self) -> int:
+        """The first offset that can be read. A log that is open is asked: a thread may trim it."""
+        return self._log_start_offset if self.log is None else self.log.log_start_offset
+
     def refresh(self) -> None:
         """Look at the log after something was done to it."""
         log = self.log
         if log is None:
             return
-        self.log_start_offset = log.log_start_offset
+        self._log_start_offset = log.log_start_offset
         self.durable_offset = log.durable_offset
         self.end_offset = log.end_offset
         self.last_append_time_ns = log.last_append_time_ns

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from mq.broker.events import Events
 from mq.errors import ChannelFailed, DataDirError, DiskFull, MQError, Overloaded, Unavailable
+from mq.log.files import NO_RESOURCES, NO_ROOM
 
 _IO_THREADS = 8
 _READ_THREADS = 4
 # After upkeep has failed, for how long no other failure is told, and no segment prepared.
 _UPKEEP_PAUSE_S = 1.0
-# What another try finds again, when others have given it back.
-_NO_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 T = TypeVar("T")
 
 
@@ -29,9 +26,9 @@ def stopping_error() -> Unavailable:
 
 def lacks_resources(error: BaseException) -> Overloaded | DiskFull | None:
     """What a call is told that lacked room, descriptors or memory; None: another error."""
-    if isinstance(error, OSError) and error.errno in _NO_RESOURCES:
+    if isinstance(error, OSError) and error.errno in NO_RESOURCES:
         return Overloaded(f"{error}; try again, or raise the limit that was met")
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         return DiskFull(f"no room left on the device ({error}): make some, then try again")
     return None
 
@@ -128,10 +125,9 @@ class Threads:
         try:
             return await self._loop.run_in_executor(self._io, call)
         except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise DiskFull(f"no room left on the device: {what}") from error
-            if lacks_resources(error) is not None:
-                raise Overloaded(f"{what}: {lacks_resources(error)}") from error
+            lacking = lacks_resources(error)
+            if lacking is not None:
+                raise type(lacking)(f"{what}: {lacking}") from error
             raise DataDirError(f"{what}: {error}") from error
 
     async def close(self) -> None:

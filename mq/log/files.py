@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -25,8 +26,9 @@ from mq.errors import DataDirError
 _IOV_MAX = 1024
 _PAGE = mmap.PAGESIZE
 _ZEROS = bytes(1 << 20)
-# How much of a new file is written, as zeros, when it is allocated.
-ZERO_AHEAD_BYTES = 1 << 20
+# What there is to be said for trying again: room, and what others may give back.
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+NO_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 # What a file system says that has no fallocate.
 _NO_FALLOCATE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -116,19 +118,14 @@ class Files:
     def allocate(self, handle: Handle, length: int) -> None:
         """Make the file ``length`` bytes long, with room on the device for all of them.
 
-        What it holds stays; what is added is zeros. The first ``ZERO_AHEAD_BYTES`` of
-        them are written, so that they are no mere allocation (see `Writer`).
+        What it holds stays; what is added is zeros.
         """
-        start = self.size(handle)
-        end = min(length, start + ZERO_AHEAD_BYTES)
         try:
             os.posix_fallocate(handle.fd, 0, length)
         except (AttributeError, OSError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_FALLOCATE:
                 raise
-            end = length
-        for position in range(start, end, len(_ZEROS)):
-            os.pwrite(handle.fd, memoryview(_ZEROS)[: end - position], position)
+            self.write_zeros(handle, self.size(handle), length)
 
     def release(self, handle: Handle, start: int, end: int) -> None:
         """Give the blocks of ``[start, end)``, which are zeros, back to the device.

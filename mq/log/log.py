@@ -20,7 +20,7 @@ from mq.log.checkpoint import Checkpoint, CheckpointWriter
 from mq.log.compaction.compact import Compaction, dirty_ratio
 from mq.log.compaction.history import History
 from mq.log.compaction.rewrite import Rewritten
-from mq.log.files import OS_FILES, Files
+from mq.log.files import NO_ROOM, OS_FILES, Files
 from mq.log.format import (
     FRAME_HEADER_BYTES,
     HEADER_BYTES,
@@ -34,7 +34,7 @@ from mq.log.reader import Position, Reader, ReadResult, View
 from mq.log.segment import Opened, Segment
 from mq.log.torn import TornTail
 from mq.log.walk import Bound, Damage
-from mq.log.writer import CHECKPOINT_INTERVAL_BYTES, NO_ROOM, Environment, Writer
+from mq.log.writer import CHECKPOINT_INTERVAL_BYTES, Environment, Writer
 
 __all__ = ["Append", "Appended", "Log", "ReadResult"]
 
@@ -263,7 +263,10 @@ class Log:
         return self._writer.append(batches)
 
     def fits(self, records_bytes: int) -> bool:
-        """Whether a batch of that size can be appended without beginning another segment."""
+        """Whether a batch of that size can be appended by a write and nothing else.
+
+        No segment to begin, no blocks to write ahead, no checkpoint to take back.
+        """
         return self._writer.fits(records_bytes + FRAME_HEADER_BYTES)
 
     def sync(self) -> int:

@@ -10,9 +10,18 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
+from typing import Final
 
 from mq.log.files import Files, Handle
 from mq.log.format import SCRATCH_SUFFIX
+
+# How far before its frames a segment's blocks are written, as zeros; see `Writer`.
+ZERO_AHEAD_BYTES: Final = 1 << 20
+
+
+def zeroed_bytes(capacity_bytes: int) -> int:
+    """How much of a new file is written already."""
+    return min(capacity_bytes, ZERO_AHEAD_BYTES)
 
 
 class Spare:
@@ -78,6 +87,7 @@ class Spare:
         handle = self._files.create(self._directory / f"next-{self._serial}{SCRATCH_SUFFIX}")
         try:
             self._files.allocate(handle, capacity_bytes)
+            self._files.write_zeros(handle, 0, zeroed_bytes(capacity_bytes))
             self._files.sync(handle)
         except OSError:
             self.discard(handle)

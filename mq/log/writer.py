@@ -8,7 +8,6 @@ room again, or read-only until it is opened again: never in between.
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from mq.log.envelope import (
     encode_segment_footer,
     encode_segment_header,
 )
-from mq.log.files import ZERO_AHEAD_BYTES, Files, Handle
+from mq.log.files import NO_RESOURCES, NO_ROOM, Files, Handle
 from mq.log.format import (
     FOOTER_BYTES,
     HEADER_BYTES,
@@ -41,14 +40,12 @@ from mq.log.index import SparseIndex
 from mq.log.producers import Producers
 from mq.log.reader import View
 from mq.log.segment import Opened, Segment
-from mq.log.spare import Spare
+from mq.log.spare import ZERO_AHEAD_BYTES, Spare, zeroed_bytes
 from mq.log.walk import Bound
 
 # How much is appended between checkpoints: what a restart has to scan at most.
 CHECKPOINT_INTERVAL_BYTES: Final = 8 << 20
 _CAPACITY_STEP_BYTES: Final = 4096
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
-_NO_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(slots=True)
@@ -93,8 +90,9 @@ class Writer:
         self.active: Opened | None = None
         if view.segments and not view.segments[-1].sealed:
             self.active = view.segments[-1].opened
-        # Where the blocks of the active segment begin that were never written.
-        self._zeroed_through = self._data_end()
+        # Up to here blocks of the active segment were written by us, or are about to be.
+        # Not asked of the file system: it takes blocks that were only read for written.
+        self._zeroed_through = self.end.position
         self.last_append_time_ns = last_append_time_ns
         self.read_only_reason: str | None = None
         self.since_checkpoint_bytes = 0
@@ -117,11 +115,6 @@ class Writer:
                 group.results.append(error)
         self._flush(group)
         return group.results
-
-    def _data_end(self) -> int:
-        if self.active is None:
-            return 0
-        return self._files.data_end(self.active.handle, self.end.position)
 
     def _begin_group(self, group: Group) -> None:
         limit = seed = 0
@@ -211,18 +204,15 @@ class Writer:
         """
         end = min(self.view.segments[-1].capacity_bytes, end + ZERO_AHEAD_BYTES)
         self._files.write_zeros(active.handle, max(start, self._zeroed_through), end)
-        try:
-            self._files.sync_data(active.handle)
-        except OSError as error:
-            raise self.fail(f"a sync failed: {error}") from error
+        self._sync(active)
         self._zeroed_through = end
 
     def fits(self, size_bytes: int) -> bool:
         """See `Log.fits`."""
-        if self.active is None:
+        if self.active is None or self.settle is not None or self.retract is not None:
             return False
         limit = self.view.segments[-1].capacity_bytes - SEAL_BYTES
-        return self.end.position + size_bytes <= limit
+        return self.end.position + size_bytes <= min(limit, self._zeroed_through)
 
     def sync(self) -> int:
         """See `Log.sync`."""
@@ -243,11 +233,14 @@ class Writer:
     def _sync_active(self, active: Opened) -> None:
         """Rule 5: first the device has it, then readers do, then the publisher is told."""
         end = self.end
+        self._sync(active)
+        self.view = self.view._replace(durable=end)
+
+    def _sync(self, active: Opened) -> None:
         try:
             self._files.sync_data(active.handle)
         except OSError as error:
             raise self.fail(f"a sync failed: {error}") from error
-        self.view = self.view._replace(durable=end)
 
     # ---- Failing ----------------------------------------------------------
 
@@ -266,7 +259,7 @@ class Writer:
                 "no room left on the device: nothing was written. Free some space, or delete "
                 "channels; publishing works again by itself"
             )
-        if error.errno in _NO_RESOURCES:
+        if error.errno in NO_RESOURCES:
             return Overloaded(f"{what}: {error}; try again, or raise the limit that was met")
         return self.fail(f"{what}: {error}")
 
@@ -411,7 +404,7 @@ class Writer:
         active = Opened(handle, mapped, SparseIndex(), segment.seed, segment.damage)
         segment.opened = self.active = active
         self.end = Bound(base, HEADER_BYTES)
-        self._zeroed_through = self._data_end()
+        self._zeroed_through = zeroed_bytes(capacity_bytes)
         self.view = View((*segments, segment), self.end)
         if segments:
             # From then on, a last segment that is missing is missed.

@@ -164,6 +164,19 @@ async def test_what_is_too_old_goes_from_a_full_disk(start: StartBroker) -> None
     assert channel.log_start_offset == active
 
 
+async def test_where_a_log_begins_is_known_while_a_thread_trims_it(start: StartBroker) -> None:
+    """A description and a pull tell the same, though the event loop has not heard of it."""
+    broker = await start()
+    channel = await broker.channels.create("a", ChannelConfig())
+    await fill(channel, 30)
+    log = log_of(channel)
+    log.trim(log.segments[1].end.offset)
+    assert channel.log_start_offset == log.log_start_offset > 0
+    with pytest.raises(OffsetOutOfRange) as caught:
+        await read(channel, 0)
+    assert caught.value.log_start_offset == channel.log_start_offset
+
+
 async def test_retention_goes_on_over_a_restart(start: StartBroker) -> None:
     """The limit is a setting of the channel, and its log start is durable."""
     broker = await start()

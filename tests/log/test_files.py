@@ -127,17 +127,6 @@ def test_allocation_where_the_file_system_has_none(
     assert (tmp_path / "file").read_bytes() == b"abc" + bytes(1047)
 
 
-def test_what_is_allocated_is_written_for_a_while(tmp_path: Path) -> None:
-    """And what was there stays."""
-    handle = OS_FILES.create(tmp_path / "file")
-    OS_FILES.write(handle, [b"abc"], 0)
-    OS_FILES.allocate(handle, 8 << 20)
-    OS_FILES.sync(handle)
-    # Elsewhere than on tmpfs and the like it ends soon after.
-    assert OS_FILES.data_end(handle, 0) >= 1 << 20
-    assert (tmp_path / "file").read_bytes() == b"abc".ljust(8 << 20, b"\0")
-
-
 def test_a_full_disk_is_not_worked_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Allocation says so."""
 
@@ -150,9 +139,8 @@ def test_a_full_disk_is_not_worked_around(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "file").stat().st_size == 0
 
 
-def test_the_end_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_data(tmp_path: Path) -> None:
     """Holes, and blocks never written, are behind it; a hole before it is not."""
-    monkeypatch.setattr(files_module, "ZERO_AHEAD_BYTES", 0)
     handle = OS_FILES.create(tmp_path / "file")
     OS_FILES.allocate(handle, 1 << 20)
     assert OS_FILES.data_end(handle, 1 << 20) == 1 << 20

@@ -23,8 +23,8 @@ from mq.errors import (
     SequenceTooOld,
     Unavailable,
 )
-from mq.log import files as files_module
 from mq.log import group as group_module
+from mq.log import spare as spare_module
 from mq.log import writer as writer_module
 from mq.log.checkpoint import Checkpoint
 from mq.log.files import Files, Handle
@@ -547,7 +547,7 @@ def test_a_restart_scans_from_the_checkpoint(
     ram_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What lies before is not read, however much it is."""
-    for module in (files_module, writer_module):
+    for module in (spare_module, writer_module):
         monkeypatch.setattr(module, "ZERO_AHEAD_BYTES", 4096)
 
     class Counting(UnsyncedFiles):
@@ -571,6 +571,27 @@ def test_a_restart_scans_from_the_checkpoint(
         assert log.durable_offset == batches + 1
         read[batches] = files.read_bytes
     assert read[400] < read[10] + 20_000
+
+
+@pytest.mark.parametrize("clean", (True, False))
+def test_what_fits_needs_one_write(
+    ram_path: Path, monkeypatch: pytest.MonkeyPatch, clean: bool
+) -> None:
+    """The first append of a log, the first after a start, and one into new blocks do more."""
+    for module in (spare_module, writer_module):
+        monkeypatch.setattr(module, "ZERO_AHEAD_BYTES", 4096)
+    path = ram_path / "log"
+    log = open_log(path)
+    assert not log.fits(0)
+    fill(log, 1)
+    assert log.fits(1000)
+    assert not log.fits(4096)
+    if clean:
+        log.close()
+    log = open_log(path)
+    assert not log.fits(0)
+    fill(log, 1)
+    assert log.fits(1000)
 
 
 def test_frames_are_counted_across_restarts(ram_path: Path) -> None:
