@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from bench.new_table import new_table
 from bench.stats import spread
 from bench.targets import si
 
@@ -22,7 +23,7 @@ def tables(result: Mapping[str, Any]) -> Iterator[Table]:
 
 def _rates(title: str, first: str, results: Mapping[str, Any], names: list[str]) -> Table:
     ratios = [f"mq / {name}" for name in names if name != "mq" and "mq" in names]
-    table = _table(title, first, *names, *ratios)
+    table = new_table(title, first, *names, *ratios)
     for label, by_broker in results.items():
         rates = {name: spread(one["messages_per_s"] for one in by_broker[name]) for name in names}
         cells = [f"{si(rate.median)}/s ±{rate.relative:.0%}" for rate in rates.values()]
@@ -34,7 +35,7 @@ def _rates(title: str, first: str, results: Mapping[str, Any], names: list[str])
 
 
 def _in_flight(results: list[Mapping[str, Any]]) -> Table:
-    table = _table(
+    table = new_table(
         "Messages in flight", "messages", "own memory before", "own memory", "with mapped files",
         "kill -9 to first delivery", "of it the group",
     )  # fmt: skip
@@ -49,11 +50,3 @@ def _in_flight(results: list[Mapping[str, Any]]) -> Table:
 
 def _mb(size_bytes: float) -> str:
     return f"{size_bytes / 1e6:,.0f} MB"
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import groups_tables, targets
+from bench.new_table import new_table
 from bench.peers.base import MODES, WORKLOADS
 from bench.stats import spread
 from bench.targets import si
@@ -52,14 +53,6 @@ def _line(cells: Iterable[object]) -> str:
     return f"| {' | '.join(texts)} |"
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
-    return table
-
-
 def _rate(rounds: list[Mapping[str, Any]]) -> str:
     rate = spread(one["messages_per_s"] for one in rounds)
     return f"{si(rate.median)}/s" + (f" ±{rate.relative:.0%}" if rate.rounds > 1 else "")
@@ -68,7 +61,7 @@ def _rate(rounds: list[Mapping[str, Any]]) -> str:
 def _comparison(title: str, compared: Mapping[str, Any]) -> Table:
     brokers = compared["brokers"]
     title += " (p50 / p99 of an operation below the rate)"
-    table = _table(title, "", *(f"{name} {one['version']}" for name, one in brokers.items()))
+    table = new_table(title, "", *(f"{name} {one['version']}" for name, one in brokers.items()))
     table.add_row("setting", *(one["settings"] for one in brokers.values()), style="dim")
     for workload, label in WORKLOADS.items():
         by_broker = compared["results"].get(workload, {})
@@ -97,7 +90,7 @@ def _time(microseconds: float) -> str:
 
 def _batch_sizes(mode: str, compared: Mapping[str, Any]) -> Table:
     names = list(compared["brokers"])
-    table = _table(f"Publish by batch size, four in flight, {mode}", "messages a batch", *names)
+    table = new_table(f"Publish by batch size, four in flight, {mode}", "messages a batch", *names)
     for size, by_broker in compared["batch_sizes"].items():
         cells = (_rate(by_broker[name]) if name in by_broker else "-" for name in names)
         table.add_row(f"{int(size):,}", *cells)
@@ -106,14 +99,14 @@ def _batch_sizes(mode: str, compared: Mapping[str, Any]) -> Table:
 
 def _native(result: Mapping[str, Any]) -> Iterator[Table]:
     names = list(dict.fromkeys(name for one in result["widths"].values() for name in one))
-    table = _table("Clients that are not Python, one message a call", "in flight", *names)
+    table = new_table("Clients that are not Python, one message a call", "in flight", *names)
     for width, by_broker in result["widths"].items():
         table.add_row(width, *(_cell(by_broker.get(name)) for name in names))
     for name, reason in result["missing"].items():
         table.caption = f"{name} is missing: {reason}"
     yield table
     quantiles = ("p50", "p90", "p99", "p99.9", "max")
-    table = _table(
+    table = new_table(
         "Publish to a waiting pull from Go, from when a message was due",
         "messages a second", *quantiles, "acknowledged p99", "generator's lag p99",
     )  # fmt: skip
@@ -130,7 +123,7 @@ def _median_time(one: Mapping[str, Any], what: str, quantile: str) -> str:
 
 
 def _durability(counts: list[Mapping[str, Any]]) -> Iterator[Table]:
-    table = _table(
+    table = new_table(
         "System calls while one client publishes one message at a time",
         "broker", "mode", "messages", "writes to files", "syncs", "syncs a message",
     )  # fmt: skip
@@ -144,7 +137,7 @@ def _durability(counts: list[Mapping[str, Any]]) -> Iterator[Table]:
 
 
 def _append(result: Mapping[str, Any]) -> Iterator[Table]:
-    table = _table("Log engine alone", "messages a batch", "synced each", "never synced")
+    table = new_table("Log engine alone", "messages a batch", "synced each", "never synced")
     for size in result["synced"]:
         table.add_row(
             f"{int(size):,}", _cell(result["synced"][size]), _rate(result["written"][size])
@@ -153,11 +146,11 @@ def _append(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _pull(result: Mapping[str, Any]) -> Iterator[Table]:
-    table = _table("Pull, messages touched", "max_bytes, 500 a batch", "rate", "contents")
+    table = new_table("Pull, messages touched", "max_bytes, 500 a batch", "rate", "contents")
     for size, rounds in result["by_max_bytes"].items():
         table.add_row(f"{int(size) >> 10:,} KiB", _rate(rounds), _megabytes(rounds))
     yield table
-    table = _table("Pull, 1 MiB an answer", "messages a stored batch", "rate", "contents")
+    table = new_table("Pull, 1 MiB an answer", "messages a stored batch", "rate", "contents")
     for size, rounds in result["by_batch"].items():
         table.add_row(f"{int(size):,}", _rate(rounds), _megabytes(rounds))
     yield table
@@ -169,7 +162,7 @@ def _megabytes(rounds: list[Mapping[str, Any]]) -> str:
 
 def _end_to_end(result: Mapping[str, Any]) -> Iterator[Table]:
     names = ("p50", "p90", "p99", "p99.9", "max")
-    table = _table(
+    table = new_table(
         "Publish to a waiting pull, from when a message was due",
         "messages a second", *names, "acknowledged p99", "generator's lag p99", "server's core",
     )  # fmt: skip
@@ -180,7 +173,7 @@ def _end_to_end(result: Mapping[str, Any]) -> Iterator[Table]:
             f"{one['server_cpu']:.0%}",
         )  # fmt: skip
     yield table
-    table = _table(
+    table = new_table(
         "The device alone: append and fdatasync, from when an append was due",
         "appends a second", *names, "fdatasync p50", "fdatasync p99",
     )  # fmt: skip
@@ -193,7 +186,7 @@ def _end_to_end(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _recovery(result: Mapping[str, Any]) -> Iterator[Table]:
-    table = _table(
+    table = new_table(
         "Start to first answer after kill -9, and resident memory (anonymous)",
         "stored", "warm", "cold", "opened", "as filled", "everything read",
     )  # fmt: skip
@@ -213,7 +206,7 @@ def _memory(memory: Mapping[str, int] | None) -> str:
 
 
 def _scale(result: Mapping[str, Any]) -> Iterator[Table]:
-    table = _table(
+    table = new_table(
         "Cost by messages stored", "stored", "batches of 500, 4 in flight", "one publish, p50",
         "pull at a random offset, p50",
     )  # fmt: skip
@@ -223,14 +216,14 @@ def _scale(result: Mapping[str, Any]) -> Iterator[Table]:
             _time(spread(one["one_p50_us"]).median), _time(spread(one["pull_p50_us"]).median),
         )  # fmt: skip
     yield table
-    table = _table("64 publishes in flight, by channels", "channels", "rate", "p50", "p99")
+    table = new_table("64 publishes in flight, by channels", "channels", "rate", "p50", "p99")
     for one in result["channels"]:
         table.add_row(
             f"{one['channels']:,}", f"{si(one['messages_per_s'])}/s", _time(one["p50_us"]),
             _time(one["p99_us"]),
         )  # fmt: skip
     yield table
-    table = _table(
+    table = new_table(
         "Waiting pulls on one channel", "subscribers", "published", "received", "p50", "p99",
         "server's core",
     )  # fmt: skip
@@ -243,13 +236,15 @@ def _scale(result: Mapping[str, Any]) -> Iterator[Table]:
     yield table
     yield _message_bytes(result["message_bytes"])
     idle = result["idle"]
-    table = _table("Idle", "channels, each with a waiting pull", "core", "memory", "without pulls")
+    table = new_table(
+        "Idle", "channels, each with a waiting pull", "core", "memory", "without pulls"
+    )
     table.add_row(
         f"{idle['channels']:,}", f"{idle['cpu_fraction']:.2%}", _memory(idle["memory"]),
         _memory(idle["memory_without_pulls"]),
     )  # fmt: skip
     yield table
-    table = _table(
+    table = new_table(
         "Opening channels after kill -9", "channels", "start to first answer", "memory",
         "files open", "after reading each", "creating them",
     )  # fmt: skip
@@ -263,7 +258,7 @@ def _scale(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _message_bytes(results: list[Mapping[str, Any]]) -> Table:
-    table = _table(
+    table = new_table(
         "Cost by message size, batches of about 50 kB", "bytes", "published", "contents",
         "one publish, p50", "pulled", "contents",
     )  # fmt: skip
@@ -279,7 +274,7 @@ def _message_bytes(results: list[Mapping[str, Any]]) -> Table:
 
 def _cold_replay(result: Mapping[str, Any]) -> Iterator[Table]:
     title = "One channel published to at 1,000 a second while another is replayed"
-    table = _table(title, "replay", "p50", "p99", "max", "replayed", "read from the device")
+    table = new_table(title, "replay", "p50", "p99", "max", "replayed", "read from the device")
     for name in ("alone", "hot", "cold"):
         one = result[name]
         table.add_row(
@@ -295,7 +290,7 @@ def _cold_replay(result: Mapping[str, Any]) -> Iterator[Table]:
 
 def _dirty_files(result: Mapping[str, Any]) -> Iterator[Table]:
     ways = list(dict.fromkeys(way for by_way in result["seconds"].values() for way in by_way))
-    table = _table("Syncing many files with a message each, all of them", "files", *ways)
+    table = new_table("Syncing many files with a message each, all of them", "files", *ways)
     for count, by_way in result["seconds"].items():
         table.add_row(count, *(_time(spread(by_way[way]).median * 1e6) for way in ways))
     yield table

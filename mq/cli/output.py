@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import click
 
@@ -59,6 +59,29 @@ def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
+
+
+class Report(Protocol):
+    """What came of looking at files."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as it should be."""
+
+    def lines(self) -> Iterable[str]:
+        """For people."""
+
+    def to_json(self) -> Mapping[str, Any]:
+        """For programs."""
+
+
+def print_report(report: Report, *, as_json: bool, quiet: bool) -> None:
+    """One JSON object, or lines; where it is to be quiet, only if something is wrong."""
+    if as_json:
+        print_json(report.to_json())
+    elif not (quiet and report.ok):
+        for line in report.lines():
+            click.echo(line)
 
 
 def tell(message: str, *, quiet: bool = False) -> None:

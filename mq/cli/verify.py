@@ -78,11 +78,7 @@ def verify(
             report = _verify(directory, jobs, quiet=quiet)
     except MQError as error:
         raise Failure(error.message, code=COULD_NOT_RUN) from error
-    if as_json:
-        output.print_json(report.to_json())
-    elif not (quiet and report.ok):
-        for line in report.lines():
-            click.echo(line)
+    output.print_report(report, as_json=as_json, quiet=quiet)
     ctx.exit(OK if report.ok else FAILED)
 
 
