@@ -247,7 +247,8 @@ class KafkaDriver(Driver):
             messages = consumer.consume(min(count, left), timeout=10)
             left -= len(messages)
             if commit and messages:
-                consumer.commit(asynchronous=False)
+                # Named: what the library has stored by itself may be gone after a seek.
+                consumer.commit(message=messages[-1], asynchronous=False)
             return [message.value() or b"" for message in messages]
 
         try:
